@@ -1,0 +1,63 @@
+// What workers and servers say to each other about shards, and the two ends that say it, free of any
+// transport. common/rpc carries it over gRPC, in_process_exchange.h within one process; nobody above can
+// tell.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/tensor_bytes.h"
+#include "common/types.h"
+
+namespace tessera {
+
+enum class MessageKind { kHello, kPush, kRead, kWeights, kAck, kError, kCredit };
+
+// One message; proto/parameter_service.proto says which fields a kind uses.
+struct ExchangeMessage {
+  MessageKind kind = MessageKind::kError;
+  ShardId shard = 0;
+  ReplicaRange replicas;
+  Clock clock = 0;
+  Version version = 0;
+  bool wants_weights = false;
+  bool latest = false;
+  int64_t credit_bytes = 0;
+  int64_t term = 0;
+  int64_t rewind = 0;
+  int protocol_version = 0;
+  std::string node;
+  absl::Status error;  // kError
+  TensorBytes tensor;  // kPush, kWeights
+};
+
+// The sending end of one connection. Thread-safe. Never blocks: messages with a tensor wait in a queue for
+// the receiver's credit, in order of priority and then of arrival; all others go ahead of them.
+class ExchangeSender {
+ public:
+  virtual ~ExchangeSender() = default;
+  // Lower `priority` goes first. After Close() or the peer's end the message is dropped (OnClosed says so).
+  // Must not be called with a lock held that the peer's ExchangeReceiver takes.
+  virtual void Send(ExchangeMessage message, int priority = 0) = 0;
+  // Grants the peer `bytes` more of tensor bytes: call when received ones have been consumed.
+  virtual void Grant(int64_t bytes) = 0;
+  // Ends the connection; what is queued is dropped. OnClosed follows. Idempotent.
+  virtual void Close(absl::Status reason) = 0;
+};
+
+// The receiving end. Calls come one at a time, from a thread of the transport; they must not block.
+class ExchangeReceiver {
+ public:
+  virtual ~ExchangeReceiver() = default;
+  virtual void OnMessage(ExchangeMessage message) = 0;
+  // The connection is over; the last call. OK: an orderly end.
+  virtual void OnClosed(absl::Status reason) = 0;
+};
+
+// Bytes of tensors that a receiver lets be under way to it at once: few, so that they stay in the cache, but
+// at least three shards, so that the wire never idles.
+int64_t CreditWindow(int64_t shard_bytes);
+
+}  // namespace tessera

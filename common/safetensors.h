@@ -1,0 +1,36 @@
+// Reads and writes safetensors files: an 8-byte little-endian header length, a JSON header, then raw tensor
+// bytes. Source: https://github.com/huggingface/safetensors (format description). Only dtype F32 is read and
+// written.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/shape.h"
+
+namespace tessera {
+
+struct NamedTensor {
+  Shape shape;
+  std::vector<float> values;  // row-major, NumElements(shape) long
+};
+using NamedTensors = std::map<std::string, NamedTensor>;  // in byte order of the names
+
+// Writes to `path` atomically (a temporary beside it, fsync, rename).
+// Errors: kUnavailable or kResourceExhausted (disk full), with the path.
+absl::Status WriteSafetensors(const std::string& path, const NamedTensors& tensors,
+                              const std::map<std::string, std::string>& metadata);
+
+// Errors: kNotFound; kDataLoss, truncated, malformed, or offsets that leave the file; the message names path
+// and tensor.
+absl::StatusOr<NamedTensors> ReadSafetensors(const std::string& path);
+
+// SHA-256, in lower-case hex, over all tensors in byte order of their names; for each: name, a NUL, the raw
+// little-endian float32 bytes. Equal digests mean equal weights to the last bit.
+std::string WeightsDigest(const NamedTensors& tensors);
+
+}  // namespace tessera

@@ -1,0 +1,42 @@
+// Tensor bytes as they arrive or leave: a list of reference-counted pieces, never copied to be passed on.
+// A float may be split between two pieces (gRPC cuts where it likes).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "common/tensor_buffer.h"
+
+namespace tessera {
+
+class TensorBytes {
+ public:
+  struct Piece {
+    std::shared_ptr<const void> owner;  // keeps `bytes` alive
+    absl::Span<const uint8_t> bytes;
+  };
+
+  TensorBytes() = default;
+  // All of `tensor`, or its elements [offset, offset + length), by reference.
+  explicit TensorBytes(SharedTensor tensor);
+  TensorBytes(SharedTensor tensor, size_t offset, size_t length);
+
+  void Append(Piece piece);
+
+  size_t size_bytes() const { return size_bytes_; }
+  absl::Span<const Piece> pieces() const { return pieces_; }
+
+  // Copies everything to `out`, which holds size_bytes() / 4 floats (little-endian float32).
+  void CopyTo(absl::Span<float> out) const;
+  // out[i] += value[i]. One pass over the received bytes; nothing is copied first.
+  void AddTo(absl::Span<float> out) const;
+
+ private:
+  std::vector<Piece> pieces_;
+  size_t size_bytes_ = 0;
+};
+
+}  // namespace tessera
