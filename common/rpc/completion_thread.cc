@@ -1,0 +1,45 @@
+#include "common/rpc/completion_thread.h"
+
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "common/check.h"
+
+namespace tessera {
+
+CompletionThread::CompletionThread(std::unique_ptr<grpc::CompletionQueue> queue)
+    : queue_(std::move(queue)), thread_([this] { Run(); }) {}
+
+CompletionThread::~CompletionThread() { Shutdown(); }
+
+void CompletionThread::Attach() {
+  MutexLock lock(&mutex_);
+  ++attached_;
+}
+
+void CompletionThread::Detach() {
+  MutexLock lock(&mutex_);
+  --attached_;
+  detached_.NotifyAll();
+}
+
+void CompletionThread::Shutdown() {
+  if (!thread_.joinable()) return;
+  {
+    // A cancelled call ends at once; whoever still holds one now has a bug that would corrupt memory later.
+    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    MutexLock lock(&mutex_);
+    while (attached_ > 0 && absl::Now() < deadline) detached_.WaitWithTimeout(&mutex_, deadline - absl::Now());
+    TESSERA_CHECK(attached_ == 0);
+  }
+  queue_->Shutdown();
+  thread_.join();
+}
+
+void CompletionThread::Run() {
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_->Next(&tag, &ok)) static_cast<CompletionOperation*>(tag)->OnComplete(ok);
+}
+
+}  // namespace tessera

@@ -1,0 +1,29 @@
+// The client's end of Exchange streams over gRPC: one thread for all streams of a process.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/exchange.h"
+#include "common/rpc/completion_thread.h"
+
+namespace tessera {
+
+// Thread-safe. The destructor cancels what is open, waits for every receiver's OnClosed and joins the thread.
+class ExchangeClient {
+ public:
+  ExchangeClient();
+  ~ExchangeClient();
+
+  // Opens a stream to host:port. Returns at once; `receiver` gets what the server sends, and OnClosed when the stream
+  // could not be opened (kUnavailable) or has ended. The caller sends a kHello first.
+  std::shared_ptr<ExchangeSender> Open(const std::string& address, std::shared_ptr<ExchangeReceiver> receiver);
+
+ private:
+  class Connection;
+  CompletionThread thread_;
+  Mutex mutex_;
+  std::vector<std::weak_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace tessera

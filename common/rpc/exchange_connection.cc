@@ -1,0 +1,135 @@
+#include "common/rpc/exchange_connection.h"
+
+#include <utility>
+
+#include "common/rpc/shard_codec.h"
+
+namespace tessera {
+
+void* ExchangeConnection::Operation::Begin(ExchangeConnection* connection) {
+  self_ = connection->shared_from_this();
+  return static_cast<CompletionOperation*>(this);
+}
+
+void ExchangeConnection::Operation::OnComplete(bool ok) {
+  const std::shared_ptr<ExchangeConnection> connection = std::move(self_);
+  (connection.get()->*handler_)(ok);
+}
+
+ExchangeConnection::ExchangeConnection(CompletionThread* thread) : thread_(thread) { thread_->Attach(); }
+
+ExchangeConnection::~ExchangeConnection() = default;
+
+void ExchangeConnection::BeginStreaming(Reader* reader, Writer* writer) {
+  reader_ = reader;
+  MutexLock lock(&mutex_);
+  writer_ = writer;
+  reading_ = true;
+  reader_->Read(&received_, read_operation_.Begin(this));
+  PumpLocked();
+}
+
+void ExchangeConnection::FailedToBegin() {
+  MutexLock lock(&mutex_);
+  MaybeFinishLocked();
+}
+
+void ExchangeConnection::Send(ExchangeMessage message, int priority) {
+  absl::Status added;
+  {
+    MutexLock lock(&mutex_);
+    if (closed_ || finishing_) return;
+    if (message.kind == MessageKind::kHello) queue_.set_window(message.credit_bytes);
+    added = queue_.Add(std::move(message), priority);
+    if (added.ok()) PumpLocked();
+  }
+  if (!added.ok()) Close(added);
+}
+
+void ExchangeConnection::Grant(int64_t bytes) {
+  ExchangeMessage credit;
+  credit.kind = MessageKind::kCredit;
+  {
+    MutexLock lock(&mutex_);
+    credit.credit_bytes = queue_.CollectGrant(bytes);
+  }
+  if (credit.credit_bytes > 0) Send(std::move(credit), 0);
+}
+
+void ExchangeConnection::Close(absl::Status reason) {
+  {
+    MutexLock lock(&mutex_);
+    if (closed_) return;
+    closed_ = true;
+    close_reason_ = std::move(reason);
+    queue_.Clear();
+    if (!reading_ && writer_ != nullptr) return MaybeFinishLocked();  // the read loop's own thread closes in order
+  }
+  Cancel();
+}
+
+void ExchangeConnection::PumpLocked() {
+  if (writing_ || writer_ == nullptr || finishing_) return;
+  std::optional<ExchangeMessage> message = queue_.Next();
+  if (!message.has_value()) return;
+  if (message->kind != MessageKind::kHello) message->credit_bytes += queue_.TakeCollected();
+  writing_ = true;
+  writer_->Write(EncodeMessage(*message), write_operation_.Begin(this));
+}
+
+void ExchangeConnection::OnWritten(bool ok) {
+  MutexLock lock(&mutex_);
+  writing_ = false;
+  if (!ok) {
+    closed_ = true;  // the read fails as well and ends the call
+    queue_.Clear();
+  }
+  PumpLocked();
+  MaybeFinishLocked();
+}
+
+void ExchangeConnection::OnRead(bool ok) {
+  {
+    MutexLock lock(&mutex_);
+    reading_ = false;
+    if (!ok) {
+      queue_.Clear();
+      return MaybeFinishLocked();
+    }
+  }
+  Handle(received_);
+  MutexLock lock(&mutex_);
+  if (closed_) return MaybeFinishLocked();
+  reading_ = true;
+  reader_->Read(&received_, read_operation_.Begin(this));
+}
+
+void ExchangeConnection::Handle(const grpc::ByteBuffer& buffer) {
+  absl::StatusOr<ExchangeMessage> message = DecodeMessage(buffer);
+  if (!message.ok()) return Close(message.status());
+  if (message->credit_bytes > 0) {
+    MutexLock lock(&mutex_);
+    queue_.AddCredit(message->credit_bytes);
+    PumpLocked();
+  }
+  if (message->kind != MessageKind::kCredit) receiver_->OnMessage(*std::move(message));
+}
+
+void ExchangeConnection::MaybeFinishLocked() {
+  if (reading_ || writing_ || finishing_) return;
+  finishing_ = true;
+  StartFinish(close_reason_);
+}
+
+void ExchangeConnection::OnFinished(bool) {
+  absl::Status reason;
+  {
+    MutexLock lock(&mutex_);
+    reason = close_reason_;
+  }
+  std::shared_ptr<ExchangeReceiver> receiver = std::move(receiver_);
+  receiver->OnClosed(FinalStatus(reason));
+  thread_->Detach();
+}
+
+}  // namespace tessera

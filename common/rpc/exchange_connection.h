@@ -1,0 +1,87 @@
+// One end of an Exchange stream over gRPC: the read loop, the write pump and the credit, the same for both ends.
+// common/rpc/exchange_client.h and server/grpc_exchange_server.h add how a call begins and ends.
+#pragma once
+
+#include <grpcpp/support/async_stream.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <memory>
+
+#include "common/exchange.h"
+#include "common/mutex.h"
+#include "common/rpc/completion_thread.h"
+#include "common/send_queue.h"
+
+namespace tessera {
+
+// Lives as long as an operation of it is under way, or somebody holds it. One read and one write are under way at once.
+class ExchangeConnection : public ExchangeSender, public std::enable_shared_from_this<ExchangeConnection> {
+ public:
+  void Send(ExchangeMessage message, int priority) override;
+  void Grant(int64_t bytes) override;
+  void Close(absl::Status reason) override;
+
+  // Who gets the messages; before the call begins.
+  void set_receiver(std::shared_ptr<ExchangeReceiver> receiver) { receiver_ = std::move(receiver); }
+
+ protected:
+  using Reader = grpc::internal::AsyncReaderInterface<grpc::ByteBuffer>;
+  using Writer = grpc::internal::AsyncWriterInterface<grpc::ByteBuffer>;
+
+  // A tag that keeps the connection alive while its operation is under way.
+  class Operation : public CompletionOperation {
+   public:
+    using Handler = void (ExchangeConnection::*)(bool);
+    explicit Operation(Handler handler) : handler_(handler) {}
+    void* Begin(ExchangeConnection* connection);
+    void OnComplete(bool ok) override;
+
+   private:
+    const Handler handler_;
+    std::shared_ptr<ExchangeConnection> self_;
+  };
+
+  explicit ExchangeConnection(CompletionThread* thread);
+  ~ExchangeConnection() override;
+
+  // The call is up: reading and writing begin.
+  void BeginStreaming(Reader* reader, Writer* writer);
+  // The call could not be made.
+  void FailedToBegin();
+
+  // Starts the call's last operation with `finish_operation()`; nothing else is under way, or only a read on the
+  // server's side. `reason` is what Close said, or OK.
+  virtual void StartFinish(const absl::Status& reason) = 0;
+  // What the call ended with; asked after the finish operation.
+  virtual absl::Status FinalStatus(const absl::Status& reason) const = 0;
+  // Makes every operation under way end soon. Thread-safe.
+  virtual void Cancel() = 0;
+  void* BeginFinishOperation() { return finish_operation_.Begin(this); }
+
+ private:
+  void OnRead(bool ok);
+  void OnWritten(bool ok);
+  void OnFinished(bool ok);
+  void Handle(const grpc::ByteBuffer& buffer);
+  void PumpLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MaybeFinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  CompletionThread* const thread_;
+  std::shared_ptr<ExchangeReceiver> receiver_;
+  Reader* reader_ = nullptr;         // set before streaming begins
+  grpc::ByteBuffer received_;        // of the read under way
+  Operation read_operation_{&ExchangeConnection::OnRead};
+  Operation write_operation_{&ExchangeConnection::OnWritten};
+  Operation finish_operation_{&ExchangeConnection::OnFinished};
+
+  Mutex mutex_;  // guards the state below; taken last, no callback runs under it
+  Writer* writer_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  SendQueue queue_ ABSL_GUARDED_BY(mutex_);
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status close_reason_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace tessera

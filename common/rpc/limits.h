@@ -1,0 +1,13 @@
+// Limits that both ends of every connection share.
+#pragma once
+
+namespace tessera {
+
+// No message is larger: a shard is at most 16 MiB (the range of cluster.shard_bytes), its header far below 1 MiB.
+inline constexpr int kMaxMessageBytes = 32 * 1024 * 1024;
+
+// A silent peer is noticed after at most their sum, also where TCP would take minutes.
+inline constexpr int kKeepaliveTimeMs = 10'000;
+inline constexpr int kKeepaliveTimeoutMs = 5'000;
+
+}  // namespace tessera

@@ -1,0 +1,85 @@
+#include "common/rpc/listener.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/rpc/limits.h"
+#include "common/status.h"
+
+namespace tessera {
+namespace {
+
+struct HostPort {
+  std::string host;
+  int port = 0;
+};
+
+absl::StatusOr<HostPort> ParseHostPort(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  HostPort result;
+  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(text.substr(colon + 1), &result.port) ||
+      result.port < 0 || result.port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("`", text, "` is not an address; expected HOST:PORT"));
+  }
+  result.host = text.substr(0, colon);
+  return result;
+}
+
+std::string AdvertisedAddress(const ListenOptions& options, const std::string& bound_host, int port) {
+  if (options.advertise.empty()) return absl::StrCat(bound_host, ":", port);
+  const absl::StatusOr<HostPort> given = ParseHostPort(options.advertise);
+  if (given.ok() && given->port != 0) return options.advertise;
+  return absl::StrCat(given.ok() ? given->host : options.advertise, ":", port);
+}
+
+// Health and reflection are plugins that gRPC keeps process-wide; they are added once.
+void AddStandardServices() {
+  static const bool added = [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  (void)added;
+}
+
+}  // namespace
+
+Listener::Listener() = default;
+
+Listener::~Listener() { Shutdown(absl::ZeroDuration()); }
+
+absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(
+    const ListenOptions& options, const std::vector<grpc::Service*>& services,
+    const std::function<void(grpc::ServerBuilder*)>& configure) {
+  TESSERA_ASSIGN_OR_RETURN(const HostPort bind, ParseHostPort(options.bind));
+  AddStandardServices();
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(options.bind, grpc::InsecureServerCredentials(), &port);
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveTimeMs / 2);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  if (configure) configure(&builder);
+  std::unique_ptr<Listener> listener(new Listener());
+  listener->server_ = builder.BuildAndStart();
+  if (listener->server_ == nullptr || port == 0) {
+    return absl::AlreadyExistsError(absl::StrCat("cannot listen on ", options.bind, ": the port is in use or the address is not ours"));
+  }
+  listener->port_ = port;
+  listener->address_ = AdvertisedAddress(options, bind.host, port);
+  return listener;
+}
+
+void Listener::Shutdown(absl::Duration grace) {
+  if (server_ == nullptr) return;
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+}
+
+}  // namespace tessera

@@ -1,0 +1,9 @@
+// The version of the wire; nodes of another are refused with both named.
+#pragma once
+
+namespace tessera {
+
+inline constexpr int kProtocolVersion = 1;
+inline constexpr char kBuildVersion[] = "0.1.0";
+
+}  // namespace tessera

@@ -1,0 +1,230 @@
+#include "common/rpc/shard_codec.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
+#include "proto/parameter_service.pb.h"
+
+namespace tessera {
+namespace {
+
+using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedInputStream;
+using google::protobuf::io::CodedOutputStream;
+
+constexpr uint32_t kHeaderTag =
+    (ShardMessage::kHeaderFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+constexpr uint32_t kTensorTag =
+    (ShardMessage::kTensorFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+constexpr size_t kMaxHeaderBytes = 64 * 1024;
+constexpr size_t kMaxFramingBytes = 2 * (1 + 5);  // two tags of one byte, two lengths of at most five
+
+absl::StatusOr<MessageKind> FromWire(WireKind kind) {
+  switch (kind) {
+    case HELLO: return MessageKind::kHello;
+    case PUSH: return MessageKind::kPush;
+    case READ: return MessageKind::kRead;
+    case WEIGHTS: return MessageKind::kWeights;
+    case ACK: return MessageKind::kAck;
+    case ERROR: return MessageKind::kError;
+    case CREDIT: return MessageKind::kCredit;
+    default: return absl::InvalidArgumentError(absl::StrCat("unknown message kind ", static_cast<int>(kind)));
+  }
+}
+
+WireKind ToWire(MessageKind kind) {
+  switch (kind) {
+    case MessageKind::kHello: return HELLO;
+    case MessageKind::kPush: return PUSH;
+    case MessageKind::kRead: return READ;
+    case MessageKind::kWeights: return WEIGHTS;
+    case MessageKind::kAck: return ACK;
+    case MessageKind::kError: return ERROR;
+    case MessageKind::kCredit: return CREDIT;
+  }
+  return WIRE_KIND_UNSPECIFIED;
+}
+
+ShardHeader ToHeader(const ExchangeMessage& message) {
+  ShardHeader header;
+  header.set_kind(ToWire(message.kind));
+  header.set_shard(message.shard);
+  header.set_first_replica(message.replicas.first);
+  header.set_last_replica(message.replicas.last);
+  header.set_clock(message.clock);
+  header.set_version(message.version);
+  header.set_wants_weights(message.wants_weights);
+  header.set_latest(message.latest);
+  header.set_credit_bytes(message.credit_bytes);
+  header.set_term(message.term);
+  header.set_rewind(message.rewind);
+  header.set_protocol_version(message.protocol_version);
+  header.set_node(message.node);
+  if (!message.error.ok()) {
+    header.set_error_code(static_cast<int>(message.error.code()));
+    header.set_error_message(std::string(message.error.message()));
+  }
+  return header;
+}
+
+absl::StatusOr<ExchangeMessage> FromHeader(const ShardHeader& header) {
+  ExchangeMessage message;
+  TESSERA_ASSIGN_OR_RETURN(message.kind, FromWire(header.kind()));
+  if (header.codec() != FLOAT32) {
+    return absl::InvalidArgumentError(absl::StrCat("unknown codec ", static_cast<int>(header.codec())));
+  }
+  if (header.credit_bytes() < 0) return absl::InvalidArgumentError("negative credit_bytes");
+  if (header.error_code() < 0 || header.error_code() > static_cast<int>(absl::StatusCode::kUnauthenticated)) {
+    return absl::InvalidArgumentError(absl::StrCat("unknown error code ", header.error_code()));
+  }
+  message.shard = header.shard();
+  message.replicas = {header.first_replica(), header.last_replica()};
+  message.clock = header.clock();
+  message.version = header.version();
+  message.wants_weights = header.wants_weights();
+  message.latest = header.latest();
+  message.credit_bytes = header.credit_bytes();
+  message.term = header.term();
+  message.rewind = header.rewind();
+  message.protocol_version = header.protocol_version();
+  message.node = header.node();
+  message.error = absl::Status(static_cast<absl::StatusCode>(header.error_code()), header.error_message());
+  return message;
+}
+
+// Walks the bytes of a list of slices.
+class SliceCursor {
+ public:
+  explicit SliceCursor(const std::vector<std::shared_ptr<grpc::Slice>>& slices) : slices_(slices) {}
+
+  size_t remaining() const {
+    size_t total = 0;
+    for (size_t i = index_; i < slices_.size(); ++i) total += slices_[i]->size();
+    return total - offset_;
+  }
+
+  // Up to `size` bytes copied to `out`, without moving on; returns how many there were.
+  size_t Peek(uint8_t* out, size_t size) const {
+    size_t copied = 0;
+    size_t offset = offset_;
+    for (size_t i = index_; i < slices_.size() && copied < size; ++i, offset = 0) {
+      const size_t take = std::min(size - copied, slices_[i]->size() - offset);
+      std::memcpy(out + copied, slices_[i]->begin() + offset, take);
+      copied += take;
+    }
+    return copied;
+  }
+
+  void Skip(size_t size) {
+    while (size > 0 && index_ < slices_.size()) {
+      const size_t take = std::min(size, slices_[index_]->size() - offset_);
+      offset_ += take;
+      size -= take;
+      if (offset_ == slices_[index_]->size()) {
+        ++index_;
+        offset_ = 0;
+      }
+    }
+  }
+
+  // All that is left, by reference.
+  TensorBytes Rest() const {
+    TensorBytes rest;
+    size_t offset = offset_;
+    for (size_t i = index_; i < slices_.size(); ++i, offset = 0) {
+      const std::shared_ptr<grpc::Slice>& slice = slices_[i];
+      if (slice->size() == offset) continue;
+      rest.Append({slice, {slice->begin() + offset, slice->size() - offset}});
+    }
+    return rest;
+  }
+
+ private:
+  const std::vector<std::shared_ptr<grpc::Slice>>& slices_;
+  size_t index_ = 0;
+  size_t offset_ = 0;
+};
+
+// Reads `tag` and the length that follows it.
+absl::StatusOr<uint32_t> ReadLength(SliceCursor* cursor, uint32_t tag, const char* field) {
+  uint8_t bytes[kMaxFramingBytes];
+  const size_t available = cursor->Peek(bytes, sizeof(bytes));
+  CodedInputStream input(bytes, static_cast<int>(available));
+  uint32_t length = 0;
+  if (input.ReadTag() != tag || !input.ReadVarint32(&length)) {
+    return absl::InvalidArgumentError(absl::StrCat("the bytes are not a ShardMessage: no ", field, " where it must be"));
+  }
+  cursor->Skip(static_cast<size_t>(input.CurrentPosition()));
+  if (length > cursor->remaining()) {
+    return absl::InvalidArgumentError(absl::StrCat("the bytes are not a ShardMessage: ", field, " of ", length,
+                                                   " bytes, ", cursor->remaining(), " are there"));
+  }
+  return length;
+}
+
+grpc::Slice ReferencingSlice(const TensorBytes::Piece& piece) {
+  auto* owner = new std::shared_ptr<const void>(piece.owner);
+  return grpc::Slice(
+      const_cast<uint8_t*>(piece.bytes.data()), piece.bytes.size(),
+      [](void* held) { delete static_cast<std::shared_ptr<const void>*>(held); }, owner);
+}
+
+}  // namespace
+
+grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message) {
+  const ShardHeader header = ToHeader(message);
+  const size_t header_bytes = header.ByteSizeLong();
+  grpc::Slice front(kMaxFramingBytes + header_bytes);
+  auto* const begin = const_cast<uint8_t*>(front.begin());
+  uint8_t* end = CodedOutputStream::WriteTagToArray(kHeaderTag, begin);
+  end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(header_bytes), end);
+  end = header.SerializeWithCachedSizesToArray(end);
+  if (message.tensor.size_bytes() > 0) {
+    end = CodedOutputStream::WriteTagToArray(kTensorTag, end);
+    end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(message.tensor.size_bytes()), end);
+  }
+  std::vector<grpc::Slice> slices;
+  slices.reserve(1 + message.tensor.pieces().size());
+  slices.push_back(front.sub(0, static_cast<size_t>(end - begin)));
+  for (const TensorBytes::Piece& piece : message.tensor.pieces()) slices.push_back(ReferencingSlice(piece));
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> received;
+  if (!buffer.Valid() || !buffer.Dump(&received).ok()) return absl::InvalidArgumentError("an unreadable message");
+  std::vector<std::shared_ptr<grpc::Slice>> slices;
+  slices.reserve(received.size());
+  for (grpc::Slice& slice : received) slices.push_back(std::make_shared<grpc::Slice>(std::move(slice)));
+
+  SliceCursor cursor(slices);
+  TESSERA_ASSIGN_OR_RETURN(const uint32_t header_bytes, ReadLength(&cursor, kHeaderTag, "header"));
+  if (header_bytes > kMaxHeaderBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("a header of ", header_bytes, " bytes"));
+  }
+  std::vector<uint8_t> header_copy(header_bytes);
+  cursor.Peek(header_copy.data(), header_bytes);
+  cursor.Skip(header_bytes);
+  ShardHeader header;
+  if (!header.ParseFromArray(header_copy.data(), static_cast<int>(header_bytes))) {
+    return absl::InvalidArgumentError("the header of a message cannot be parsed");
+  }
+  TESSERA_ASSIGN_OR_RETURN(ExchangeMessage message, FromHeader(header));
+  if (cursor.remaining() == 0) return message;
+  TESSERA_ASSIGN_OR_RETURN(const uint32_t tensor_bytes, ReadLength(&cursor, kTensorTag, "tensor"));
+  if (tensor_bytes != cursor.remaining()) {
+    return absl::InvalidArgumentError(absl::StrCat("a tensor of ", tensor_bytes, " bytes is followed by others"));
+  }
+  message.tensor = cursor.Rest();
+  return message;
+}
+
+}  // namespace tessera
