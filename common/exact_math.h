@@ -4,8 +4,7 @@
 
 namespace tessera {
 
-// cos(x) for x in [0, pi] radians, to within 3e-16; exactly 1 at 0 and -1 at pi. Outside that range it is
-// inexact.
+// cos(x) for x in [0, pi] radians, to within 3e-16; exactly 1 at 0 and -1 at pi. Inexact outside of it.
 double ExactCos(double x);
 
 }  // namespace tessera

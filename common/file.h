@@ -35,7 +35,8 @@ class InputFile {
 
 // Makes `path` hold `pieces`, one after another: a temporary beside it, fsync, rename, fsync of the folder.
 // After an error, and at every moment before the end, the old file (or none) is there, and no temporary is
-// left by an error. Errors: kResourceExhausted, the disk is full; kUnavailable, all else; both name the path.
+// left by an error.
+// Errors: kResourceExhausted, the disk is full; kUnavailable, all else; both name the path.
 absl::Status WriteFileAtomically(const std::string& path, absl::Span<const absl::Span<const uint8_t>> pieces);
 
 }  // namespace tessera

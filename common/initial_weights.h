@@ -10,8 +10,8 @@
 namespace tessera {
 
 // Writes elements [first_element, first_element + out.size()) of `parameter`, as its Initializer says.
-// kUniform: (2u - 1) * value in float32, u the element's draw in [0, 1) of the stream (seed, kInitialWeights,
-// name).
+// kUniform: (2u - 1) * value in float32; u in [0, 1) is the element's draw of stream (seed, kInitialWeights,
+// HashName(name)).
 void FillInitial(uint64_t seed, const ParameterSpec& parameter, int64_t first_element, absl::Span<float> out);
 
 }  // namespace tessera

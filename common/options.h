@@ -46,6 +46,7 @@ class Options {
   // As above, but an absent option is kInvalidArgument ("missing `lr`").
   absl::StatusOr<double> RequiredNumber(absl::string_view name, double min, double max);
   absl::StatusOr<int64_t> RequiredInteger(absl::string_view name, int64_t min, int64_t max);
+  absl::StatusOr<std::string> RequiredString(absl::string_view name);
 
   // Errors: kInvalidArgument for the first option that was never read, with position and the nearest known
   // key. `what` names the reader: "optimizer `momentum`".
@@ -64,8 +65,7 @@ class Options {
   std::string where_;
 };
 
-// The candidate with the smallest edit distance to `word`, or "" when none is near (more than a third
-// differs).
+// The candidate with the smallest edit distance to `word`, or "" when more than a third differs.
 std::string NearestName(absl::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace tessera

@@ -1,5 +1,5 @@
-// What a graph says of one of its named tensors, so that servers can hold and initialise it without the
-// graph.
+// What a graph says of one of its named tensors, so that servers can hold and initialise it
+// without the graph.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// Randomness as pure functions: Philox4x32-10 keyed by what is logical (seed, purpose, indices), never by who
-// asks. Source: Salmon et al. 2011 (Random123).
+// Randomness as pure functions: Philox4x32-10 keyed by what is logical (seed, purpose, indices), never by
+// who asks.
+// Source: Salmon et al. 2011 (Random123).
 #pragma once
 
 #include <array>
@@ -10,8 +11,8 @@
 
 namespace tessera {
 
-// Separates the uses of one seed; part of the key. Values are part of the promise of equal bits: never
-// renumber.
+// Separates the uses of one seed; part of the key. Values are part of the promise of equal bits:
+// never renumber.
 enum class RandomPurpose : uint32_t {
   kInitialWeights = 1,
   kSampleOrder = 2,

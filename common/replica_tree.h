@@ -1,7 +1,8 @@
 // The fixed binary tree over the replicas of a group along which gradients are summed, so that the bits do
 // not depend on who sums first. Node (j,k) covers replicas [k*2^j, min((k+1)*2^j, group)), counted from the
 // group's first; a node without a right child *is* its left child. Servers and workers add along the same
-// tree. Pure arithmetic. Source: DESIGN.md sections 5 and 14, rule 1.
+// tree. Pure arithmetic.
+// Source: DESIGN.md sections 5 and 14, rule 1.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Reads and writes safetensors files: an 8-byte little-endian header length, a JSON header, then raw tensor
-// bytes. Source: https://github.com/huggingface/safetensors (format description). Only dtype F32 is read and
-// written.
+// bytes. Only dtype F32 is read and written.
+// Source: https://github.com/huggingface/safetensors (format description).
 #pragma once
 
 #include <map>
@@ -21,12 +21,16 @@ struct NamedTensor {
 using NamedTensors = std::map<std::string, NamedTensor>;  // in byte order of the names
 
 // Writes to `path` atomically (a temporary beside it, fsync, rename).
-// Errors: kUnavailable or kResourceExhausted (disk full), with the path.
+// Errors: kUnavailable or kResourceExhausted (disk full), with the path; kInvalidArgument, a tensor whose
+// values do not fill its shape, or a name that the format cannot hold (`__metadata__`, or not UTF-8).
 absl::Status WriteSafetensors(const std::string& path, const NamedTensors& tensors,
                               const std::map<std::string, std::string>& metadata);
 
-// Errors: kNotFound; kDataLoss, truncated, malformed, or offsets that leave the file; the message names path
-// and tensor.
+// Nothing in the file is believed before it is checked: lengths against the file's size, offsets for gaps and
+// overlaps, shapes against the bytes they claim.
+// Errors: kNotFound; kDataLoss, truncated, malformed, or offsets that do not tile the data; kUnimplemented,
+// another dtype than F32; kInvalidArgument, not a regular file; kUnavailable, the system cannot read it. The
+// message names path and tensor.
 absl::StatusOr<NamedTensors> ReadSafetensors(const std::string& path);
 
 // SHA-256, in lower-case hex, over all tensors in byte order of their names; for each: name, a NUL, the raw

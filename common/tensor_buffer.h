@@ -10,8 +10,8 @@
 
 namespace tessera {
 
-// A block of float32, 64-byte aligned, of fixed length; contents start undefined. Not thread-safe while
-// written.
+// A block of float32, 64-byte aligned, of fixed length; contents start undefined.
+// Not thread-safe while written.
 class TensorBuffer {
  public:
   explicit TensorBuffer(size_t length);
@@ -36,7 +36,7 @@ using SharedTensor = std::shared_ptr<const TensorBuffer>;
 // to the pool when its last reference goes, also after the pool itself is gone (it is then freed).
 class BufferPool {
  public:
-  // Keeps at most `max_idle_bytes` of unused buffers; more are freed.
+  // Keeps at most `max_idle_bytes` of unused buffers; what comes back above that is freed.
   explicit BufferPool(size_t max_idle_bytes);
 
   // A buffer of `length` floats with undefined contents.

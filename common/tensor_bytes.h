@@ -20,7 +20,7 @@ class TensorBytes {
   };
 
   TensorBytes() = default;
-  // All of `tensor`, or its elements [offset, offset + length), by reference.
+  // All of `tensor`, or its elements [offset, offset + length), by reference. The range lies in the tensor.
   explicit TensorBytes(SharedTensor tensor);
   TensorBytes(SharedTensor tensor, size_t offset, size_t length);
 
@@ -29,9 +29,10 @@ class TensorBytes {
   size_t size_bytes() const { return size_bytes_; }
   absl::Span<const Piece> pieces() const { return pieces_; }
 
-  // Copies everything to `out`, which holds size_bytes() / 4 floats (little-endian float32).
+  // Copies everything to `out`, which holds exactly size_bytes() / 4 floats (little-endian float32):
+  // callers check lengths that a peer chose before, for any other is a broken invariant.
   void CopyTo(absl::Span<float> out) const;
-  // out[i] += value[i]. One pass over the received bytes; nothing is copied first.
+  // out[i] += value[i], under the same condition. One pass over the received bytes; nothing is copied first.
   void AddTo(absl::Span<float> out) const;
 
  private:

@@ -11,7 +11,7 @@
 
 namespace tessera {
 namespace {
-constexpr char kExchangeMethod[] = "/tessera.ParameterService/Exchange";
+constexpr char kExchangeMethod[] = "/tessera.wire.ParameterService/Exchange";
 }  // namespace
 
 class ExchangeClient::Connection : public ExchangeConnection {

@@ -46,8 +46,10 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
 
   // The call is up: reading and writing begin.
   void BeginStreaming(Reader* reader, Writer* writer);
-  // The call could not be made.
+  // The call could not be made: finish it.
   void FailedToBegin();
+  // There never was a call: nothing to finish, nobody to tell.
+  void Abandon() { thread_->Detach(); }
 
   // Starts the call's last operation with `finish_operation()`; nothing else is under way, or only a read on the
   // server's side. `reason` is what Close said, or OK.

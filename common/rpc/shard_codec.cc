@@ -21,40 +21,40 @@ using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 
 constexpr uint32_t kHeaderTag =
-    (ShardMessage::kHeaderFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+    (wire::ShardMessage::kHeaderFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
 constexpr uint32_t kTensorTag =
-    (ShardMessage::kTensorFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+    (wire::ShardMessage::kTensorFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
 constexpr size_t kMaxHeaderBytes = 64 * 1024;
 constexpr size_t kMaxFramingBytes = 2 * (1 + 5);  // two tags of one byte, two lengths of at most five
 
-absl::StatusOr<MessageKind> FromWire(WireKind kind) {
+absl::StatusOr<MessageKind> FromWire(wire::MessageKind kind) {
   switch (kind) {
-    case HELLO: return MessageKind::kHello;
-    case PUSH: return MessageKind::kPush;
-    case READ: return MessageKind::kRead;
-    case WEIGHTS: return MessageKind::kWeights;
-    case ACK: return MessageKind::kAck;
-    case ERROR: return MessageKind::kError;
-    case CREDIT: return MessageKind::kCredit;
+    case wire::HELLO: return MessageKind::kHello;
+    case wire::PUSH: return MessageKind::kPush;
+    case wire::READ: return MessageKind::kRead;
+    case wire::WEIGHTS: return MessageKind::kWeights;
+    case wire::ACK: return MessageKind::kAck;
+    case wire::ERROR: return MessageKind::kError;
+    case wire::CREDIT: return MessageKind::kCredit;
     default: return absl::InvalidArgumentError(absl::StrCat("unknown message kind ", static_cast<int>(kind)));
   }
 }
 
-WireKind ToWire(MessageKind kind) {
+wire::MessageKind ToWire(MessageKind kind) {
   switch (kind) {
-    case MessageKind::kHello: return HELLO;
-    case MessageKind::kPush: return PUSH;
-    case MessageKind::kRead: return READ;
-    case MessageKind::kWeights: return WEIGHTS;
-    case MessageKind::kAck: return ACK;
-    case MessageKind::kError: return ERROR;
-    case MessageKind::kCredit: return CREDIT;
+    case MessageKind::kHello: return wire::HELLO;
+    case MessageKind::kPush: return wire::PUSH;
+    case MessageKind::kRead: return wire::READ;
+    case MessageKind::kWeights: return wire::WEIGHTS;
+    case MessageKind::kAck: return wire::ACK;
+    case MessageKind::kError: return wire::ERROR;
+    case MessageKind::kCredit: return wire::CREDIT;
   }
-  return WIRE_KIND_UNSPECIFIED;
+  return wire::MESSAGE_KIND_UNSPECIFIED;
 }
 
-ShardHeader ToHeader(const ExchangeMessage& message) {
-  ShardHeader header;
+wire::ShardHeader ToHeader(const ExchangeMessage& message) {
+  wire::ShardHeader header;
   header.set_kind(ToWire(message.kind));
   header.set_shard(message.shard);
   header.set_first_replica(message.replicas.first);
@@ -75,10 +75,10 @@ ShardHeader ToHeader(const ExchangeMessage& message) {
   return header;
 }
 
-absl::StatusOr<ExchangeMessage> FromHeader(const ShardHeader& header) {
+absl::StatusOr<ExchangeMessage> FromHeader(const wire::ShardHeader& header) {
   ExchangeMessage message;
   TESSERA_ASSIGN_OR_RETURN(message.kind, FromWire(header.kind()));
-  if (header.codec() != FLOAT32) {
+  if (header.codec() != wire::FLOAT32) {
     return absl::InvalidArgumentError(absl::StrCat("unknown codec ", static_cast<int>(header.codec())));
   }
   if (header.credit_bytes() < 0) return absl::InvalidArgumentError("negative credit_bytes");
@@ -180,7 +180,7 @@ grpc::Slice ReferencingSlice(const TensorBytes::Piece& piece) {
 }  // namespace
 
 grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message) {
-  const ShardHeader header = ToHeader(message);
+  const wire::ShardHeader header = ToHeader(message);
   const size_t header_bytes = header.ByteSizeLong();
   grpc::Slice front(kMaxFramingBytes + header_bytes);
   auto* const begin = const_cast<uint8_t*>(front.begin());
@@ -213,7 +213,7 @@ absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer) {
   std::vector<uint8_t> header_copy(header_bytes);
   cursor.Peek(header_copy.data(), header_bytes);
   cursor.Skip(header_bytes);
-  ShardHeader header;
+  wire::ShardHeader header;
   if (!header.ParseFromArray(header_copy.data(), static_cast<int>(header_bytes))) {
     return absl::InvalidArgumentError("the header of a message cannot be parsed");
   }

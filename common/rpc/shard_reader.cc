@@ -7,7 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/mutex.h"
 #include "common/rpc/exchange_client.h"
-#include "common/rpc/protocol.h"
+#include "common/protocol.h"
 
 namespace tessera {
 namespace {

@@ -1,0 +1,40 @@
+#include "common/rpc/daemon_main.h"
+
+#include <CLI/CLI.hpp>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+
+#include "common/protocol.h"
+
+namespace tessera {
+
+void AddListenOptions(CLI::App* app, ListenOptions* options) {
+  app->add_option("--bind", options->bind, "HOST:PORT to listen on; port 0 takes a free one")->capture_default_str();
+  app->add_option("--advertise", options->advertise, "HOST or HOST:PORT that others reach this node at");
+}
+
+int DaemonMain(int argc, char** argv, const std::string& name, const std::string& description,
+               const std::function<void(CLI::App*)>& describe,
+               const std::function<absl::Status(SignalWatcher*)>& run) {
+  CLI::App app(description, name);
+  app.set_version_flag("--version", name + " " + kBuildVersion);
+  describe(&app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::fprintf(stderr, "%s: %s\n", name.c_str(), error.what());
+    return 2;
+  }
+  SignalWatcher signals;  // before any other thread
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  spdlog::flush_on(spdlog::level::info);
+  const absl::Status status = run(&signals);
+  if (signals.received() != 0) return 128 + signals.received();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "%s: %s\n", name.c_str(), std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace tessera

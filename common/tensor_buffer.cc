@@ -1,0 +1,70 @@
+#include "common/tensor_buffer.h"
+
+#include <algorithm>
+#include <new>
+#include <unordered_map>
+#include <utility>
+
+namespace tessera {
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+
+float* Allocate(size_t length) {
+  const size_t bytes = std::max<size_t>(length, 1) * sizeof(float);
+  return static_cast<float*>(::operator new(bytes, kAlignment));
+}
+
+}  // namespace
+
+TensorBuffer::TensorBuffer(size_t length) : length_(length), data_(Allocate(length)) {}
+
+TensorBuffer::~TensorBuffer() { ::operator delete(data_, kAlignment); }
+
+// Owned by the pool and, weakly, by every buffer that is out.
+struct BufferPool::State {
+  explicit State(size_t limit) : max_idle_bytes(limit) {}
+
+  std::unique_ptr<TensorBuffer> TakeIdle(size_t length) {
+    MutexLock lock(&mutex);
+    const auto found = idle.find(length);
+    if (found == idle.end() || found->second.empty()) return nullptr;
+    std::unique_ptr<TensorBuffer> buffer = std::move(found->second.back());
+    found->second.pop_back();
+    idle_bytes -= buffer->size() * sizeof(float);
+    return buffer;
+  }
+
+  // A buffer that does not fit is left with the caller, who frees it outside the lock.
+  void PutBack(std::unique_ptr<TensorBuffer>& buffer) {
+    const size_t bytes = buffer->size() * sizeof(float);
+    MutexLock lock(&mutex);
+    if (bytes > max_idle_bytes - idle_bytes) return;
+    idle[buffer->size()].push_back(std::move(buffer));
+    idle_bytes += bytes;
+  }
+
+  const size_t max_idle_bytes;
+  mutable Mutex
+      mutex;  // held for list operations only, never while memory is allocated or freed for a tensor
+  std::unordered_map<size_t, std::vector<std::unique_ptr<TensorBuffer>>> idle ABSL_GUARDED_BY(mutex);
+  size_t idle_bytes ABSL_GUARDED_BY(mutex) = 0;
+};
+
+BufferPool::BufferPool(size_t max_idle_bytes) : state_(std::make_shared<State>(max_idle_bytes)) {}
+
+std::shared_ptr<TensorBuffer> BufferPool::Take(size_t length) {
+  std::unique_ptr<TensorBuffer> buffer = state_->TakeIdle(length);
+  if (buffer == nullptr) buffer = std::make_unique<TensorBuffer>(length);
+  return {buffer.release(), [home = std::weak_ptr<State>(state_)](TensorBuffer* returned) {
+            std::unique_ptr<TensorBuffer> owned(returned);
+            if (const std::shared_ptr<State> state = home.lock()) state->PutBack(owned);
+          }};
+}
+
+size_t BufferPool::idle_bytes() const {
+  MutexLock lock(&state_->mutex);
+  return state_->idle_bytes;
+}
+
+}  // namespace tessera

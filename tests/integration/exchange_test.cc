@@ -1,0 +1,307 @@
+// The exchange between clients and a server, over both transports: the same messages, the same answers.
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/in_process_exchange.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/exchange_client.h"
+#include "common/rpc/shard_reader.h"
+#include "proto/parameter_service.grpc.pb.h"
+#include "server/grpc_exchange_server.h"
+#include "server/parameter_service.h"
+#include "tests/integration/test_peer.h"
+
+namespace tessera {
+namespace {
+
+constexpr size_t kLength = 1000;
+
+std::shared_ptr<ParameterStore> MakeTestStore(int32_t replicas) {
+  ParameterBlock block;
+  block.layer = "fc";
+  block.parameters.push_back({"fc.weight", {2, static_cast<int64_t>(kLength)}, ParameterKind::kWeight, {}});
+  absl::StatusOr<ShardLayout> layout = ShardLayout::Create({block}, kLength * sizeof(float));
+  EXPECT_TRUE(layout.ok()) << layout.status();
+  ParameterStoreOptions options;
+  options.consistency.replicas = replicas;
+  options.consistency.group = replicas;
+  options.optimizer = *OptimizerRegistry::Create("optimizer", "sgd", Options({{"lr", "1"}}));
+  options.schedule = *CreateSchedule("constant", Options(), ScheduleContext{10, 10});
+  absl::StatusOr<std::unique_ptr<ParameterStore>> store = ParameterStore::Create(options, *layout, {0, 1});
+  EXPECT_TRUE(store.ok()) << store.status();
+  return *std::move(store);
+}
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual std::shared_ptr<ExchangeSender> Connect(std::shared_ptr<ExchangeReceiver> receiver) = 0;
+};
+
+class GrpcTransport : public Transport {
+ public:
+  explicit GrpcTransport(std::shared_ptr<ParameterService> service)
+      : server_(*GrpcExchangeServer::Start({}, std::move(service), 2)) {}
+  std::shared_ptr<ExchangeSender> Connect(std::shared_ptr<ExchangeReceiver> receiver) override {
+    return client_.Open(server_->address(), std::move(receiver));
+  }
+
+ private:
+  std::unique_ptr<GrpcExchangeServer> server_;
+  ExchangeClient client_;
+};
+
+class InProcessTransport : public Transport {
+ public:
+  explicit InProcessTransport(std::shared_ptr<ParameterService> service)
+      : service_(std::move(service)), network_(0) {}
+  std::shared_ptr<ExchangeSender> Connect(std::shared_ptr<ExchangeReceiver> receiver) override {
+    const InProcessNetwork::Connection connection = network_.Connect();
+    network_.Start(connection, std::move(receiver), service_->NewSession(connection.server));
+    return connection.client;
+  }
+
+ private:
+  const std::shared_ptr<ParameterService> service_;
+  InProcessNetwork network_;
+};
+
+enum class Kind { kGrpc, kInProcess };
+
+class Exchange : public ::testing::TestWithParam<Kind> {
+ protected:
+  void Start(std::shared_ptr<ParameterStore> store) {
+    service_ = ParameterService::Create();
+    if (store != nullptr) service_->Open(std::move(store), 1);
+    if (GetParam() == Kind::kGrpc) {
+      transport_ = std::make_unique<GrpcTransport>(service_);
+    } else {
+      transport_ = std::make_unique<InProcessTransport>(service_);
+    }
+  }
+  void TearDown() override {
+    if (service_ != nullptr) service_->Close();
+  }
+
+  struct Client {
+    std::shared_ptr<RecordingPeer> peer = std::make_shared<RecordingPeer>();
+    std::shared_ptr<ExchangeSender> sender;
+  };
+  Client Connect() {
+    Client client;
+    client.sender = transport_->Connect(client.peer);
+    client.sender->Send(Hello());
+    return client;
+  }
+
+  std::shared_ptr<ParameterService> service_;
+  std::unique_ptr<Transport> transport_;
+};
+
+std::vector<float> Values(const ExchangeMessage& message) {
+  std::vector<float> values(message.tensor.size_bytes() / sizeof(float));
+  message.tensor.CopyTo(absl::MakeSpan(values));
+  return values;
+}
+
+TEST_P(Exchange, APushIsAnsweredWithTheNextVersionOnceTheRoundIsComplete) {
+  Start(MakeTestStore(2));
+  Client first = Connect();
+  Client second = Connect();
+  ASSERT_EQ(first.peer->WaitForMessages(1)[0].kind, MessageKind::kHello);
+  ASSERT_EQ(second.peer->WaitForMessages(1)[0].kind, MessageKind::kHello);
+  first.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));
+  second.sender->Send(Push(0, {1, 1}, 0, kLength, 3.0f));
+  for (Client* client : {&first, &second}) {
+    const std::vector<ExchangeMessage> messages = client->peer->WaitForMessages(2);
+    ASSERT_EQ(messages.size(), 2u);
+    EXPECT_EQ(messages[1].kind, MessageKind::kWeights);
+    EXPECT_EQ(messages[1].version, 1);
+    EXPECT_EQ(messages[1].clock, 1);
+    EXPECT_EQ(Values(messages[1]), std::vector<float>(kLength, -2.0f)) << "lr 1, mean gradient 2";
+  }
+  EXPECT_EQ(service_->stats().pushed_bytes, static_cast<int64_t>(2 * kLength * sizeof(float)));
+}
+
+TEST_P(Exchange, BadMessagesAreAnsweredAndTheServerServesOn) {
+  Start(MakeTestStore(2));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  ExchangeMessage stale = Push(0, {0, 0}, 0, kLength, 1.0f);
+  stale.term = 99;
+  ExchangeMessage answer_of_a_server = Read(0, 0, 0);
+  answer_of_a_server.kind = MessageKind::kWeights;
+  const std::vector<std::pair<ExchangeMessage, absl::StatusCode>> bad = {
+      {Push(0, {0, 0}, 0, kLength - 1, 1.0f), absl::StatusCode::kInvalidArgument},   // wrong length
+      {Push(0, {5, 5}, 0, kLength, 1.0f), absl::StatusCode::kInvalidArgument},       // unknown replica
+      {Push(0, {0, 0}, 3, kLength, 1.0f), absl::StatusCode::kFailedPrecondition},    // a clock that skips
+      {Push(0, {0, 0}, -1, kLength, 1.0f), absl::StatusCode::kInvalidArgument},
+      {Push(77, {0, 0}, 0, kLength, 1.0f), absl::StatusCode::kNotFound},             // a shard not held
+      {Push(-1, {0, 0}, 0, kLength, 1.0f), absl::StatusCode::kNotFound},
+      {Read(0, -3, 0), absl::StatusCode::kInvalidArgument},
+      {Read(77, 0, 0), absl::StatusCode::kNotFound},
+      {stale, absl::StatusCode::kFailedPrecondition},
+      {Hello(), absl::StatusCode::kFailedPrecondition},                              // a second hello
+      {answer_of_a_server, absl::StatusCode::kInvalidArgument},
+  };
+  size_t expected = 1;
+  for (const auto& [message, code] : bad) {
+    client.sender->Send(message);
+    const std::vector<ExchangeMessage> messages = client.peer->WaitForMessages(++expected);
+    ASSERT_EQ(messages.size(), expected);
+    EXPECT_EQ(messages.back().kind, MessageKind::kError);
+    EXPECT_EQ(messages.back().error.code(), code) << messages.back().error;
+  }
+  EXPECT_EQ(service_->stats().refused_messages, static_cast<int64_t>(bad.size()));
+  client.sender->Send(Read(0, 0, 0));
+  EXPECT_EQ(client.peer->WaitForMessages(expected + 1).back().kind, MessageKind::kWeights);
+  EXPECT_EQ(service_->store()->VersionRange().second, 0) << "nothing of it was applied";
+}
+
+TEST_P(Exchange, AnotherProtocolVersionIsRefusedWithBothVersions) {
+  Start(MakeTestStore(1));
+  Client client;
+  client.sender = transport_->Connect(client.peer);
+  client.sender->Send(Hello(kProtocolVersion + 1));
+  const absl::Status end = client.peer->WaitForEnd();
+  EXPECT_EQ(end.code(), absl::StatusCode::kFailedPrecondition) << end;
+  EXPECT_NE(std::string(end.message()).find("speaks protocol 2, this server 1"), std::string::npos) << end;
+}
+
+TEST_P(Exchange, AHelloIsHeldBackUntilTheShardsAreThere) {
+  Start(nullptr);
+  Client client = Connect();
+  service_->Open(MakeTestStore(1), 1);
+  EXPECT_EQ(client.peer->WaitForMessages(1).at(0).kind, MessageKind::kHello);
+}
+
+TEST_P(Exchange, ThousandsOfParkedReadsNeedNoFurtherThread) {
+  constexpr size_t kReads = 5000;
+  const auto threads = [] {
+    size_t count = 0;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) ++count;
+    return count;
+  };
+  Start(MakeTestStore(2));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Read(0, 0, 0));  // whatever threads the transport needs are there after this answer
+  ASSERT_EQ(client.peer->WaitForMessages(2).size(), 2u);
+  const size_t before = threads();
+  for (size_t i = 0; i < kReads; ++i) client.sender->Send(Read(0, 0, 1));
+  client.sender->Send(Read(1, 0, 0));  // answered at once, after all of them were parked
+  ASSERT_EQ(client.peer->WaitForMessages(3).back().shard, 1);
+  EXPECT_EQ(service_->store()->parked_reads(), kReads);
+  // gRPC's own poller may come or go; thousands of reads must not.
+  EXPECT_LE(threads(), before + 2);
+  client.sender->Send(Push(0, {0, 1}, 0, kLength, 1.0f));
+  EXPECT_EQ(client.peer->WaitForMessages(3 + kReads + 1).size(), 3 + kReads + 1);
+  EXPECT_EQ(service_->store()->parked_reads(), 0u);
+}
+
+TEST_P(Exchange, AClientThatGrantsNoCreditGetsNoTensorsAndHoldsUpNobody) {
+  Start(MakeTestStore(2));
+  Client greedy;
+  greedy.sender = transport_->Connect(greedy.peer);
+  greedy.sender->Send(Hello(kProtocolVersion, 0));
+  ASSERT_EQ(greedy.peer->WaitForMessages(1).size(), 1u);
+  for (int i = 0; i < 10; ++i) greedy.sender->Send(Read(0, 0, 0));
+  Client other = Connect();
+  ASSERT_EQ(other.peer->WaitForMessages(1).size(), 1u);
+  other.sender->Send(Read(0, 1, 0));
+  EXPECT_EQ(other.peer->WaitForMessages(2).back().kind, MessageKind::kWeights);
+  ExchangeMessage bad = Push(9, {0, 0}, 0, kLength, 1.0f);  // small answers need no credit
+  greedy.sender->Send(bad);
+  const std::vector<ExchangeMessage> messages = greedy.peer->WaitForMessages(2);
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_EQ(messages.back().kind, MessageKind::kError);
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, Exchange, ::testing::Values(Kind::kGrpc, Kind::kInProcess),
+                         [](const auto& info) { return info.param == Kind::kGrpc ? "Grpc" : "InProcess"; });
+
+// What only a socket can be asked.
+class GrpcExchange : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    service_ = ParameterService::Create();
+    service_->Open(MakeTestStore(2), 1);
+    server_ = *GrpcExchangeServer::Start({}, service_, 1);
+  }
+  // Sends `bytes` as one message of an Exchange stream and returns the status the stream ends with.
+  grpc::Status SendRaw(const std::string& bytes) {
+    grpc::GenericStub stub(CreateChannel(server_->address()));
+    grpc::ClientContext context;
+    SetDeadline(&context, absl::Seconds(20));
+    grpc::CompletionQueue queue;
+    auto stream = stub.PrepareCall(&context, "/tessera.wire.ParameterService/Exchange", &queue);
+    const auto wait = [&queue] {
+      void* tag = nullptr;
+      bool ok = false;
+      queue.Next(&tag, &ok);
+      return ok;
+    };
+    stream->StartCall(nullptr);
+    EXPECT_TRUE(wait());
+    grpc::Slice slice(bytes);
+    stream->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+    wait();
+    grpc::ByteBuffer answer;
+    stream->Read(&answer, nullptr);
+    EXPECT_FALSE(wait());
+    grpc::Status status;
+    stream->Finish(&status, nullptr);
+    wait();
+    queue.Shutdown();
+    return status;
+  }
+  std::shared_ptr<ParameterService> service_;
+  std::unique_ptr<GrpcExchangeServer> server_;
+};
+
+TEST_F(GrpcExchange, BytesThatAreNotAMessageEndTheirStreamWithAReasonAndNothingElse) {
+  const grpc::Status status = SendRaw("GET / HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_NE(status.error_message().find("not a ShardMessage"), std::string::npos) << status.error_message();
+  const auto shards = ReadShards(server_->address(), "test", {0, 1}, absl::Seconds(20));
+  ASSERT_TRUE(shards.ok()) << shards.status();
+  EXPECT_EQ(shards->size(), 2u);
+}
+
+TEST_F(GrpcExchange, ReadShardsGivesTheNewestVersionsOrSaysWhy) {
+  const auto shards = ReadShards(server_->address(), "test", {1, 0}, absl::Seconds(20));
+  ASSERT_TRUE(shards.ok()) << shards.status();
+  EXPECT_EQ((*shards)[0].shard, 1);
+  EXPECT_EQ((*shards)[0].weights->size(), kLength);
+  EXPECT_EQ(ReadShards(server_->address(), "test", {7}, absl::Seconds(20)).status().code(),
+            absl::StatusCode::kNotFound);
+  const std::string address = server_->address();
+  server_->Shutdown();
+  EXPECT_EQ(ReadShards(address, "test", {0}, absl::Seconds(20)).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(GrpcExchange, StatsAreServedOnTheSamePort) {
+  auto stub = wire::ParameterService::NewStub(CreateChannel(server_->address()));
+  grpc::ClientContext context;
+  SetDeadline(&context, absl::Seconds(20));
+  wire::ServerStats stats;
+  ASSERT_TRUE(stub->GetStats(&context, wire::GetStatsRequest(), &stats).ok());
+  EXPECT_EQ(stats.max_version(), 0);
+}
+
+TEST_F(GrpcExchange, APortInUseIsNamed) {
+  ListenOptions options;
+  options.bind = server_->address();
+  const auto second = GrpcExchangeServer::Start(options, ParameterService::Create(), 1);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_NE(std::string(second.status().message()).find(server_->address()), std::string::npos) << second.status();
+}
+
+}  // namespace
+}  // namespace tessera

@@ -1,0 +1,146 @@
+#include "tests/integration/in_process_cluster.h"
+
+#include <algorithm>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "common/assemble.h"
+#include "common/in_process_exchange.h"
+#include "common/mutex.h"
+#include "common/status.h"
+#include "server/parameter_service.h"
+#include "server/server_node.h"
+#include "worker/data/normalization.h"
+#include "worker/trainer.h"
+
+namespace tessera {
+namespace {
+
+class Cluster {
+ public:
+  Cluster(const JobPlan& plan, const JobData& data, const InProcessOptions& options)
+      : plan_(plan), data_(data), options_(options), network_(options.shuffle_seed) {}
+
+  absl::StatusOr<InProcessResult> Run() {
+    TESSERA_RETURN_IF_ERROR(StartServers());
+    const auto assignment = AssignReplicas(plan_.job.train.replicas, options_.workers);
+    std::vector<std::thread> threads;
+    for (size_t worker = 0; worker < assignment.size(); ++worker) {
+      if (assignment[worker].empty()) continue;
+      threads.emplace_back([this, worker, replicas = assignment[worker]] {
+        const absl::Status status = RunWorker(worker, {replicas.front(), replicas.back()});
+        MutexLock lock(&mutex_);
+        if (failure_.ok()) failure_ = status;
+        if (!status.ok()) {
+          for (const auto& service : services_) service->Close();
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    MutexLock lock(&mutex_);
+    TESSERA_RETURN_IF_ERROR(failure_);
+    for (auto& [clock, chunks] : chunks_) {
+      std::sort(chunks.begin(), chunks.end(), [](const auto& a, const auto& b) { return a.chunk < b.chunk; });
+      result_.evaluations[clock] = SumChunks(chunks);
+    }
+    TESSERA_RETURN_IF_ERROR(Collect());
+    return std::move(result_);
+  }
+
+ private:
+  absl::Status StartServers() {
+    placement_ = PlaceShards(plan_.layout, options_.servers);
+    for (const std::vector<ShardId>& held : placement_) {
+      TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ParameterStore> store,
+                               MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, held));
+      services_.push_back(ParameterService::Create());
+      services_.back()->Open(std::move(store), /*term=*/1);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status RunWorker(size_t worker, ReplicaRange local) {
+    TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<nn::Executor> executor,
+                             nn::ExecutorRegistry::Create("device", plan_.job.device.kind, plan_.graph,
+                                                          nn::ExecutorOptions{plan_.job.device.threads}));
+    if (options_.wrap_executor) executor = options_.wrap_executor(std::move(executor));
+    TESSERA_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(plan_.job.seed, data_.train->size(),
+                                                              plan_.job.train.replicas, plan_.job.train.batch_size));
+    const Normalization normalization = Normalization::Measure(*data_.train);
+    BatchLoader train(data_.train, normalization);
+    BatchLoader test(data_.test == nullptr ? data_.train : data_.test, normalization);
+    auto weights = std::make_shared<PulledWeights>(plan_.layout);
+    std::vector<ServerPeer> peers;
+    for (size_t server = 0; server < services_.size(); ++server) {
+      peers.push_back({absl::StrCat("server ", server), static_cast<int>(server), placement_[server]});
+    }
+    TESSERA_ASSIGN_OR_RETURN(
+        const std::unique_ptr<ParameterClient> client,
+        ParameterClient::Create({absl::StrCat("worker ", worker), 1}, plan_.layout, peers, weights));
+    TrainerOptions options;
+    options.seed = plan_.job.seed;
+    options.replicas = plan_.job.train.replicas;
+    options.local = local;
+    options.steps_per_epoch = plan_.steps_per_epoch;
+    options.epochs = plan_.job.train.epochs;
+    options.test_samples = static_cast<uint32_t>(plan_.test_samples);
+    options.patience = absl::Seconds(60);
+    Trainer trainer(options,
+                    {plan_.graph, executor.get(), &sampler, &train, &test, client.get(), weights.get()},
+                    [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
+                      MutexLock lock(&mutex_);
+                      chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
+                      return absl::OkStatus();
+                    });
+    TESSERA_RETURN_IF_ERROR(client->Connect(
+        [this](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
+          const InProcessNetwork::Connection connection = network_.Connect();
+          network_.Start(connection, std::move(receiver), services_[server]->NewSession(connection.server));
+          return options_.wrap_sender ? options_.wrap_sender(connection.client) : connection.client;
+        },
+        absl::Seconds(30)));
+    TESSERA_RETURN_IF_ERROR(trainer.Run());
+    MutexLock lock(&mutex_);
+    result_.pushed_bytes += client->pushed_bytes();
+    result_.pulled_bytes += client->pulled_bytes();
+    result_.installed_bytes += weights->copied_bytes();
+    return absl::OkStatus();
+  }
+
+  absl::Status Collect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<SharedTensor> by_shard(plan_.layout.shards().size());
+    for (size_t server = 0; server < services_.size(); ++server) {
+      result_.replica_pushes += services_[server]->store()->staleness().pushes;
+      for (ShardId shard : placement_[server]) {
+        TESSERA_ASSIGN_OR_RETURN(const ShardVersion latest, services_[server]->store()->Latest(shard));
+        if (latest.version != plan_.total_steps) {
+          return absl::InternalError(absl::StrCat("shard ", shard, " has version ", latest.version));
+        }
+        by_shard[static_cast<size_t>(shard)] = latest.weights;
+      }
+    }
+    TESSERA_ASSIGN_OR_RETURN(result_.tensors, AssembleTensors(plan_.layout, by_shard));
+    return absl::OkStatus();
+  }
+
+  const JobPlan& plan_;
+  const JobData& data_;
+  const InProcessOptions options_;
+  std::vector<std::shared_ptr<ParameterService>> services_;
+  std::vector<std::vector<ShardId>> placement_;
+  Mutex mutex_;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::map<Clock, std::vector<EvaluationChunk>> chunks_ ABSL_GUARDED_BY(mutex_);
+  InProcessResult result_ ABSL_GUARDED_BY(mutex_);
+  InProcessNetwork network_;  // last: its thread ends first
+};
+
+}  // namespace
+
+absl::StatusOr<InProcessResult> RunInProcess(const JobPlan& plan, const JobData& data,
+                                             const InProcessOptions& options) {
+  return Cluster(plan, data, options).Run();
+}
+
+}  // namespace tessera

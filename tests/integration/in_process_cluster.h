@@ -1,0 +1,44 @@
+// A whole cluster in one process: the same stores, services, clients and trainers as the daemons', over the in-process
+// transport. Not a second trainer: only placement and threads are done here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/exchange.h"
+#include "common/safetensors.h"
+#include "coordinator/placement.h"
+#include "job/job_plan.h"
+#include "worker/evaluator.h"
+#include "worker/nn/executor.h"
+
+namespace tessera {
+
+struct InProcessOptions {
+  int servers = 1;
+  int workers = 1;
+  uint64_t shuffle_seed = 0;  // 0: messages arrive in the order sent
+  // Wrap what a worker works with, to watch it or to break it; empty: as it is.
+  std::function<std::unique_ptr<nn::Executor>(std::unique_ptr<nn::Executor>)> wrap_executor;
+  std::function<std::shared_ptr<ExchangeSender>(std::shared_ptr<ExchangeSender>)> wrap_sender;
+};
+
+struct InProcessResult {
+  NamedTensors tensors;
+  std::map<Clock, EvaluationTotals> evaluations;
+  int64_t pushed_bytes = 0;
+  int64_t pulled_bytes = 0;
+  int64_t installed_bytes = 0;  // copied into place by workers
+  int64_t replica_pushes = 0;   // applied, over all shards
+};
+
+// Runs `plan` to its end. Errors: the first that a trainer met.
+absl::StatusOr<InProcessResult> RunInProcess(const JobPlan& plan, const JobData& data,
+                                             const InProcessOptions& options);
+
+}  // namespace tessera
