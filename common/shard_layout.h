@@ -46,6 +46,9 @@ struct ShardSegment {
 // Immutable after Create.
 class ShardLayout {
  public:
+  // Without blocks and shards.
+  ShardLayout() = default;
+
   static constexpr int64_t kMaxShards = 1 << 20;
   // Errors: kInvalidArgument, shard_bytes below 4 or so small that it makes more than kMaxShards, a
   // parameter's name that occurs twice, an empty parameter or block.
@@ -63,7 +66,6 @@ class ShardLayout {
   std::string Describe(ShardId shard) const;
 
  private:
-  ShardLayout() = default;
   std::vector<ParameterBlock> blocks_;
   std::vector<Shard> shards_;
   std::vector<std::vector<ShardId>> shards_of_block_;

@@ -1,5 +1,5 @@
 // A job, typed: what config/job_loader.h reads from YAML and everything else works from. Plain data.
-// Defaults, ranges and the manual's text of each field are in config/schema.cc, once.
+// The defaults stand here; the ranges and the manual's text of each field in config/schema.cc. Each once.
 #pragma once
 
 #include <cstdint>
@@ -29,33 +29,33 @@ struct LayerOptions {
 };
 
 struct ModelSpec {
-  std::string name;                   // a zoo network, or "" with `layers`
-  Options options;                    // of the zoo network
+  std::string name;  // a zoo network, or "" with `layers`
+  Options options;   // of the zoo network
   std::vector<LayerOptions> layers;
   std::string where;
 };
 
 struct NormalizeSpec {
-  bool measured = true;               // mean and std measured over the training set
-  std::vector<double> mean, std;      // given: one per channel
+  bool measured = true;           // mean and std measured over the training set
+  std::vector<double> mean, std;  // given: one per channel
 };
 
 struct DataSpec {
-  NamedOptions train;                 // name = format
+  NamedOptions train;  // name = format
   std::optional<NamedOptions> test;
   NormalizeSpec normalize;
 };
 
 struct ConsistencySpec {
-  std::string mode = "sync";          // sync now; async, ssp, grouped are known words, refused by name until built
+  std::string mode = "sync";  // sync now; async, ssp, grouped are known words, refused by name until built
 };
 
 struct TrainSpec {
-  int32_t replicas = 0;               // always set after loading (default: the file's cluster.workers)
-  int32_t batch_size = 64;            // per replica
+  int32_t replicas = 0;     // always set after loading (default: the file's cluster.workers)
+  int32_t batch_size = 64;  // per replica
   int32_t epochs = 1;
   NamedOptions optimizer;
-  NamedOptions schedule;              // `warmup` stays in its options
+  NamedOptions schedule{.name = "constant"};  // `warmup` stays in its options
   ConsistencySpec consistency;
   bool deterministic = true;
 };
@@ -69,7 +69,7 @@ struct ClusterSpec {
 };
 
 struct DeviceSpec {
-  std::string kind = "cpu";           // cpu, reference; cuda and auto are known words, refused until built
+  std::string kind = "cpu";  // cpu, reference; cuda and auto are known words, refused until built
   int32_t threads = 1;
 };
 

@@ -1,28 +1,33 @@
 // Decides, from replica clocks alone, what a push does to one shard and when its weights may be read.
-// Groups of `group` replicas reduce to one update; none may run more than `staleness` minibatches ahead of the
-// slowest group. A pure state machine (no threads, time or I/O): any run replays from its event list.
-// Not thread-safe; the parameter store calls it under the shard's lock.
-// Source: Ho et al. 2013 (SSP); BSP is one group of all, ASP is staleness without bound; Chen et al. 2016 for
-// backup workers (`drop_stragglers`). DESIGN.md sections 4 and 14 (rounds and ranges).
+// Groups of `group` replicas reduce to one update; none may run more than `staleness` minibatches ahead of
+// the slowest group. A pure state machine (no threads, time or I/O): any run replays from its event list. Not
+// thread-safe; the parameter store calls it under the shard's lock. Source: Ho et al. 2013 (SSP); BSP is one
+// group of all, ASP is staleness without bound; Chen et al. 2016 for backup workers (`drop_stragglers`).
+// DESIGN.md sections 4 and 14 (rounds and ranges).
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/replica_tree.h"
 #include "common/types.h"
 
 namespace tessera {
 
 struct ConsistencyOptions {
   static constexpr Clock kUnbounded = -1;
+  static constexpr Clock kMaxStaleness = 1 << 30;
 
   int32_t replicas = 1;
-  int32_t group = 1;           // divides replicas
-  Clock staleness = 0;         // or kUnbounded
-  int32_t drop_stragglers = 0; // a round closes this many replicas short; only with one group; < group
+  int32_t group = 1;            // divides replicas
+  Clock staleness = 0;          // or kUnbounded; without meaning in a single group, which waits for itself
+  int32_t drop_stragglers = 0;  // a round closes this many replicas short; only with one group; < group
 
-  // The bound on the staleness of an applied push in versions, (n-1)(2s+1) with n groups; kUnbounded without one.
+  // The bound on the staleness of an applied push in versions, (n-1)(2s+1) with n groups; kUnbounded without
+  // one.
   int64_t StalenessBoundVersions() const;
 };
 
@@ -31,23 +36,26 @@ class ConsistencyPolicy {
   enum class Action {
     kAlreadyApplied,  // a retry of an applied round: answer it, add nothing
     kDuplicate,       // inside a range already held for this round: add nothing
-    kDropped,         // the round closed without this range: add nothing, the replica jumps to the current round
-    kHold,            // add it, replacing held ranges inside it; the round is not complete yet
-    kApplyRound,      // add it; the round is complete: reduce and apply, then the group's next round is open
+    kDropped,     // the round closed without this range: add nothing, the replica jumps to the current round
+    kHold,        // add it, replacing held ranges inside it; the round is not complete yet
+    kApplyRound,  // add it; the round is complete: reduce and apply, then the group's next round is open
   };
 
   // Errors: kInvalidArgument, replicas not a multiple of group, or a number out of range.
   static absl::StatusOr<ConsistencyPolicy> Create(const ConsistencyOptions& options);
 
-  // Records the gradients of `range` (a node of its group's reduction tree) for minibatch `clock`.
-  // Errors (nothing recorded): kInvalidArgument, an unknown replica, a range that is no tree node or leaves its
-  // group; kFailedPrecondition, `clock` skips ahead of the group's round.
+  // Records the gradients of `range` (a node of its group's reduction tree) for minibatch `clock`. What
+  // counts is which replicas are covered, however they were put together: a range is dropped if one of its
+  // replicas was, and already applied if all of them counted. Errors (nothing recorded): kInvalidArgument, an
+  // unknown replica, a range that is no tree node or leaves its group, a negative clock; kFailedPrecondition,
+  // `clock` skips ahead of the group's round, or its weights could not be read yet (MayRead).
   absl::StatusOr<Action> OnPush(ReplicaRange range, Clock clock);
 
   // May `replica` read weights for minibatch `clock`? Once true, stays true.
   // Errors: kInvalidArgument, an unknown replica or negative clock.
   absl::StatusOr<bool> MayRead(ReplicaId replica, Clock clock) const;
 
+  const ConsistencyOptions& options() const { return options_; }
   int32_t num_groups() const;
   int32_t GroupOf(ReplicaId replica) const;
   // Rounds that `group` has applied: the clock of its open round.
@@ -58,19 +66,36 @@ class ConsistencyPolicy {
   int32_t Covered(int32_t group) const;
   // Replicas that counted in the last applied round of `group`: the divisor of its mean.
   int32_t LastRoundSize(int32_t group) const;
-  int64_t dropped() const;  // replica minibatches dropped so far
+  // Minibatches of single replicas without which a round was closed.
+  int64_t dropped() const { return dropped_; }
 
  private:
-  explicit ConsistencyPolicy(const ConsistencyOptions& options);
-  ConsistencyOptions options_;
   struct Group {
     Clock clock = 0;
-    std::vector<ReplicaRange> covered;  // disjoint
+    // Held nodes, counted from the group's first replica. Disjoint, and never two siblings, which are their
+    // parent: so a range is covered exactly if one held node contains it.
+    std::vector<ReplicaRange> held;
     int32_t last_round_size = 0;
   };
+
+  explicit ConsistencyPolicy(const ConsistencyOptions& options);
+  absl::Status CheckReplica(ReplicaId replica) const;
+  absl::Status CheckRange(ReplicaRange range) const;
+  absl::Status CheckClock(ReplicaRange range, Clock clock) const;
+  bool ReadableAt(int32_t group, Clock clock) const;
+  Action OnClosedRound(ReplicaRange range, Clock clock) const;
+  void Hold(Group& group, ReplicaRange node) const;
+  void CloseRound(int32_t group);
+
+  ConsistencyOptions options_;
+  ReplicaTree tree_;
   std::vector<Group> groups_;
+  Clock slowest_ = 0;  // smallest clock of a group
   std::vector<Clock> replica_clocks_;
   int64_t dropped_ = 0;
 };
+
+// "hold", "apply", ... for messages and logs.
+absl::string_view ToString(ConsistencyPolicy::Action action);
 
 }  // namespace tessera

@@ -1,5 +1,6 @@
 // The rule by which one update changes a shard: a pure, elementwise formula. State ("slots") is owned by the
-// parameter store, so that it is replicated and checkpointed with the weights. One rule per file in optimizers/.
+// parameter store, so that it is replicated and checkpointed with the weights. One rule per file in
+// optimizers/.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +30,8 @@ class Optimizer {
   virtual double base_learning_rate() const = 0;
   // Names of the state tensors, each as long as the shard and zero at the start.
   virtual std::vector<std::string> slot_names() const = 0;
-  // new_weights = rule(weights, gradient, slots); slots change in place. All spans equally long; `gradient` is the
-  // mean over the round. `new_weights` does not alias the others.
+  // new_weights = rule(weights, gradient, slots); slots change in place. All spans equally long; `gradient`
+  // is the mean over the round. `new_weights` does not alias the others.
   virtual void Apply(const UpdateContext& context, absl::Span<const float> weights,
                      absl::Span<const float> gradient, absl::Span<const absl::Span<float>> slots,
                      absl::Span<float> new_weights) const = 0;

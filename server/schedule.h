@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
+#include "absl/status/statusor.h"
 #include "common/options.h"
 #include "common/registry.h"
 
@@ -14,16 +16,18 @@ struct ScheduleContext {
   double steps_per_epoch = 0;
 };
 
-// Immutable; from any thread. Only exactly rounded double arithmetic (see common/exact_math.h for cosine).
+// Immutable; from any thread. Only exactly rounded double arithmetic (see common/exact_math.h for cosine), so
+// that every server computes the same learning rate.
 class Schedule {
  public:
   virtual ~Schedule() = default;
-  // Factor at `progress` steps (samples applied to the shard before this update / (replicas x batch_size)), after
-  // warm-up; in [0, 1].
+  // Factor at `progress` steps (samples applied to the shard before this update / (replicas x batch_size));
+  // in [0, 1].
   virtual double Factor(double progress) const = 0;
 };
 
-// Factories take the job's `train.schedule` options but `name` and `warmup`, and must Finish() them.
+// Factories take the job's `train.schedule` options but `name` and must Finish() them; `warmup` is read
+// already.
 using ScheduleRegistry = Registry<Schedule, Options, ScheduleContext>;
 
 // Schedule `name` under a linear warm-up: the factor is multiplied by min(1, (progress + 1) / warmup steps).

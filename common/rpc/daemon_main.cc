@@ -1,6 +1,7 @@
 #include "common/rpc/daemon_main.h"
 
 #include <CLI/CLI.hpp>
+#include <grpc/support/log.h>
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
@@ -28,6 +29,7 @@ int DaemonMain(int argc, char** argv, const std::string& name, const std::string
     return 2;
   }
   SignalWatcher signals;  // before any other thread
+  gpr_set_log_function([](gpr_log_func_args*) {});  // every failure reaches us as a status; one clear line is ours
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::flush_on(spdlog::level::info);
   const absl::Status status = run(&signals);

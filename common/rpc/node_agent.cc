@@ -102,14 +102,16 @@ void NodeAgent::set_progress_source(std::function<void(wire::HeartbeatRequest*)>
 }
 
 void NodeAgent::set_on_end(std::function<void(absl::Status)> on_end) {
+  absl::Status status;
   {
     MutexLock lock(&mutex_);
     if (!ended_) {
       on_end_ = std::move(on_end);
       return;
     }
+    status = end_status_;
   }
-  on_end(end_status_);
+  if (on_end) on_end(std::move(status));
 }
 
 absl::Duration NodeAgent::NextDelay() {

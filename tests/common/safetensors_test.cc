@@ -15,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/common/temporary_folder.h"
 
 namespace tessera {
 namespace {
@@ -22,13 +23,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-std::string FileHere(const std::string& name) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "safetensors_test" /
-                                       testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::filesystem::create_directories(folder);
-  return (folder / name).string();
-}
 
 std::string ReadAll(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -68,16 +62,6 @@ std::string Raw(const std::string& header, size_t data_bytes) {
   return bytes + header + std::string(data_bytes, '\0');
 }
 
-// The message with which a file of these bytes is refused; it must be damage and name the path.
-std::string DamageOf(const std::string& bytes) {
-  const std::string path = FileHere("damaged.safetensors");
-  WriteAll(path, bytes);
-  const absl::Status status = ReadSafetensors(path).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
-  EXPECT_THAT(std::string(status.message()), StartsWith(path + ": "));
-  return std::string(status.message());
-}
-
 std::string Tensor(const std::string& name, const std::string& shape, const std::string& offsets,
                    const std::string& dtype = "F32") {
   return absl::StrCat("\"", name, R"(":{"dtype":")", dtype, R"(","shape":)", shape, R"(,"data_offsets":)",
@@ -88,7 +72,24 @@ std::string Header(const std::vector<std::string>& tensors) {
   return absl::StrCat("{", absl::StrJoin(tensors, ","), "}");
 }
 
-TEST(Safetensors, ReadsBackTheBitsItWrote) {
+class Safetensors : public testing::Test {
+ protected:
+  std::string FileHere(const std::string& name) const { return folder_.File(name); }
+
+  // The message with which a file of these bytes is refused; it must be damage and name the path.
+  std::string DamageOf(const std::string& bytes) const {
+    const std::string path = FileHere("damaged.safetensors");
+    WriteAll(path, bytes);
+    const absl::Status status = ReadSafetensors(path).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_THAT(std::string(status.message()), StartsWith(path + ": "));
+    return std::string(status.message());
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Safetensors, ReadsBackTheBitsItWrote) {
   const std::string path = FileHere("model.safetensors");
   ASSERT_TRUE(WriteSafetensors(path, Example(), {{"job", "fashion-lenet"}}).ok());
   const auto tensors = ReadSafetensors(path);
@@ -96,7 +97,7 @@ TEST(Safetensors, ReadsBackTheBitsItWrote) {
   EXPECT_TRUE(SameBits(*tensors, Example()));
 }
 
-TEST(Safetensors, FileIsAsTheFormatDescribes) {
+TEST_F(Safetensors, FileIsAsTheFormatDescribes) {
   const std::string path = FileHere("model.safetensors");
   ASSERT_TRUE(WriteSafetensors(path, {{"b", {{1}, {1}}}, {"a", {{2}, {2, 3}}}}, {{"k", "v"}}).ok());
   const std::string bytes = ReadAll(path);
@@ -110,7 +111,7 @@ TEST(Safetensors, FileIsAsTheFormatDescribes) {
   EXPECT_EQ(std::memcmp(bytes.data() + 8 + length, expected, 12), 0);
 }
 
-TEST(Safetensors, HoldsNoTensorsAtAll) {
+TEST_F(Safetensors, HoldsNoTensorsAtAll) {
   const std::string path = FileHere("empty.safetensors");
   ASSERT_TRUE(WriteSafetensors(path, {}, {}).ok());
   const auto tensors = ReadSafetensors(path);
@@ -118,37 +119,37 @@ TEST(Safetensors, HoldsNoTensorsAtAll) {
   EXPECT_TRUE(tensors->empty());
 }
 
-TEST(Safetensors, AcceptsTensorsInAnotherOrderThanTheirOffsets) {
+TEST_F(Safetensors, AcceptsTensorsInAnotherOrderThanTheirOffsets) {
   const std::string path = FileHere("model.safetensors");
   WriteAll(path, Raw(Header({Tensor("a", "[1]", "[8,12]"), Tensor("b", "[2]", "[0,8]")}), 12));
   EXPECT_EQ(ReadSafetensors(path)->size(), 2U);
 }
 
-TEST(Safetensors, MissingFileIsNotFound) {
+TEST_F(Safetensors, MissingFileIsNotFound) {
   const absl::Status status = ReadSafetensors(FileHere("none.safetensors")).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()), HasSubstr("none.safetensors"));
 }
 
-TEST(Safetensors, FolderIsRefused) {
+TEST_F(Safetensors, FolderIsRefused) {
   EXPECT_EQ(ReadSafetensors(testing::TempDir()).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(Safetensors, EveryTruncationIsDamage) {
+TEST_F(Safetensors, EveryTruncationIsDamage) {
   const std::string path = FileHere("model.safetensors");
   ASSERT_TRUE(WriteSafetensors(path, Example(), {}).ok());
   const std::string bytes = ReadAll(path);
   for (size_t length = 0; length < bytes.size(); ++length) DamageOf(bytes.substr(0, length));
 }
 
-TEST(Safetensors, TrailingBytesAreDamage) {
+TEST_F(Safetensors, TrailingBytesAreDamage) {
   const std::string path = FileHere("model.safetensors");
   ASSERT_TRUE(WriteSafetensors(path, Example(), {}).ok());
   EXPECT_THAT(DamageOf(ReadAll(path) + "x"), HasSubstr("the tensors take 36 bytes, the file has 37"));
 }
 
 // A flipped bit in the header is refused, or leaves a file that is still well formed (another name, say).
-TEST(Safetensors, FlippedHeaderBitsNeverCrash) {
+TEST_F(Safetensors, FlippedHeaderBitsNeverCrash) {
   const std::string path = FileHere("model.safetensors");
   ASSERT_TRUE(WriteSafetensors(path, Example(), {{"k", "v"}}).ok());
   const std::string bytes = ReadAll(path);
@@ -167,12 +168,21 @@ TEST(Safetensors, FlippedHeaderBitsNeverCrash) {
   EXPECT_GT(refused, 500);
 }
 
-TEST(Safetensors, HugeHeaderLengthIsRefusedBeforeAllocating) {
+TEST_F(Safetensors, HugeHeaderLengthIsRefusedBeforeAllocating) {
   EXPECT_THAT(DamageOf(std::string(8, '\xff') + "{}"), HasSubstr("18446744073709551615"));
-  EXPECT_THAT(DamageOf(std::string("\x00\x00\x00\x00\x01\x00\x00\x00", 8) + "{}"), HasSubstr("4294967296"));
+  EXPECT_THAT(DamageOf(std::string("\x00\x00\x00\x01\x00\x00\x00\x00", 8) + "{}"),
+              HasSubstr("a header of 16777216 bytes in a file of 10"));
 }
 
-TEST(Safetensors, OffsetsMustTileTheData) {
+TEST_F(Safetensors, HeaderIsBoundedAlsoInAHugeFile) {
+  const std::string path = FileHere("sparse.safetensors");
+  WriteAll(path, std::string("\x00\x00\x00\x10\x00\x00\x00\x00", 8));
+  std::filesystem::resize_file(path, uint64_t{1} << 30);  // takes no room on the disk
+  EXPECT_THAT(std::string(ReadSafetensors(path).status().message()),
+              HasSubstr("a header of 268435456 bytes"));
+}
+
+TEST_F(Safetensors, OffsetsMustTileTheData) {
   EXPECT_THAT(DamageOf(Raw(Header({Tensor("a", "[2]", "[0,8]"), Tensor("b", "[2]", "[4,12]")}), 12)),
               HasSubstr("`b` starts at byte 4 of the data, the one before ends at 8"));
   EXPECT_THAT(DamageOf(Raw(Header({Tensor("a", "[1]", "[0,4]"), Tensor("b", "[1]", "[8,12]")}), 12)),
@@ -181,7 +191,7 @@ TEST(Safetensors, OffsetsMustTileTheData) {
   EXPECT_THAT(DamageOf(Raw(Header({Tensor("a", "[2]", "[8,0]")}), 8)), HasSubstr("`a`"));
 }
 
-TEST(Safetensors, ShapesMustMatchTheirBytes) {
+TEST_F(Safetensors, ShapesMustMatchTheirBytes) {
   EXPECT_THAT(DamageOf(Raw(Header({Tensor("a", "[3]", "[0,8]")}), 8)),
               AllOf(HasSubstr("tensor `a`"), HasSubstr("8 bytes")));
   EXPECT_THAT(DamageOf(Raw(Header({Tensor("a", "[-2]", "[0,8]")}), 8)), HasSubstr("tensor `a`"));
@@ -192,7 +202,7 @@ TEST(Safetensors, ShapesMustMatchTheirBytes) {
               HasSubstr("tensor `a`"));
 }
 
-TEST(Safetensors, HeaderMustBeTheRightJson) {
+TEST_F(Safetensors, HeaderMustBeTheRightJson) {
   EXPECT_THAT(DamageOf(Raw("not json", 0)), HasSubstr("JSON"));
   EXPECT_THAT(DamageOf(Raw("[]", 0)), HasSubstr("JSON object"));
   EXPECT_THAT(DamageOf(Raw("", 0)), HasSubstr("JSON"));
@@ -203,7 +213,7 @@ TEST(Safetensors, HeaderMustBeTheRightJson) {
               HasSubstr("`a` occurs twice"));
 }
 
-TEST(Safetensors, OtherDtypesAreNamed) {
+TEST_F(Safetensors, OtherDtypesAreNamed) {
   const std::string path = FileHere("half.safetensors");
   WriteAll(path, Raw(Header({Tensor("a", "[2]", "[0,4]", "BF16")}), 4));
   const absl::Status status = ReadSafetensors(path).status();
@@ -211,7 +221,7 @@ TEST(Safetensors, OtherDtypesAreNamed) {
   EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("`a`"), HasSubstr("BF16")));
 }
 
-TEST(Safetensors, RefusesToWriteWhatTheFormatCannotHold) {
+TEST_F(Safetensors, RefusesToWriteWhatTheFormatCannotHold) {
   const std::string path = FileHere("model.safetensors");
   const auto code = [&](const NamedTensors& tensors) { return WriteSafetensors(path, tensors, {}).code(); };
   EXPECT_EQ(code({{"a", {{3}, {1, 2}}}}), absl::StatusCode::kInvalidArgument);
@@ -220,7 +230,7 @@ TEST(Safetensors, RefusesToWriteWhatTheFormatCannotHold) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
-TEST(Safetensors, MissingFolderIsUnavailableWithThePath) {
+TEST_F(Safetensors, MissingFolderIsUnavailableWithThePath) {
   const std::string path = FileHere("none") + "/model.safetensors";
   const absl::Status status = WriteSafetensors(path, Example(), {});
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
@@ -240,7 +250,7 @@ void WithFileSizeLimit(rlim_t bytes, const std::function<void()>& action) {
   std::signal(SIGXFSZ, handler);
 }
 
-TEST(Safetensors, FailedWriteLeavesTheOldFileAlone) {
+TEST_F(Safetensors, FailedWriteLeavesTheOldFileAlone) {
   const std::string path = FileHere("model.safetensors");
   ASSERT_TRUE(WriteSafetensors(path, Example(), {}).ok());
   absl::Status status;
@@ -250,7 +260,7 @@ TEST(Safetensors, FailedWriteLeavesTheOldFileAlone) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr(path));
   EXPECT_TRUE(SameBits(*ReadSafetensors(path), Example()));
-  const auto files = std::filesystem::directory_iterator(std::filesystem::path(path).parent_path());
+  const std::filesystem::directory_iterator files(folder_.path());
   EXPECT_EQ(std::distance(begin(files), end(files)), 1);
 }
 

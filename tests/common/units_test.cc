@@ -68,6 +68,7 @@ TEST(ParseDuration, SaysWhatIsWrong) {
   EXPECT_THAT(TimeError("-3s"), HasSubstr("negative"));
   EXPECT_THAT(TimeError("3 parsecs"), HasSubstr("no time"));
   EXPECT_THAT(TimeError("inf"), HasSubstr("`inf`"));
+  EXPECT_THAT(TimeError("9000000000000000000h"), HasSubstr("no time"));
   EXPECT_THAT(TimeError(""), HasSubstr("no time"));
 }
 

@@ -68,8 +68,9 @@ class Cluster {
     TESSERA_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(plan_.job.seed, data_.train->size(),
                                                               plan_.job.train.replicas, plan_.job.train.batch_size));
     const Normalization normalization = Normalization::Measure(*data_.train);
-    BatchLoader train(data_.train, normalization);
-    BatchLoader test(data_.test == nullptr ? data_.train : data_.test, normalization);
+    TESSERA_ASSIGN_OR_RETURN(BatchLoader train, BatchLoader::Create(data_.train, normalization));
+    TESSERA_ASSIGN_OR_RETURN(BatchLoader test,
+                             BatchLoader::Create(data_.test == nullptr ? data_.train : data_.test, normalization));
     auto weights = std::make_shared<PulledWeights>(plan_.layout);
     std::vector<ServerPeer> peers;
     for (size_t server = 0; server < services_.size(); ++server) {

@@ -13,8 +13,8 @@ class Normalization {
  public:
   // Errors: kInvalidArgument, lengths differ or a std that is not positive.
   static absl::StatusOr<Normalization> Create(std::vector<double> mean, std::vector<double> std);
-  // Mean and population standard deviation over every pixel of each channel. Sums are exact integers, so every machine
-  // measures the same. A channel without variance gets std 1.
+  // Mean and population standard deviation over every pixel of each channel. Sums are exact integers, so
+  // every machine measures the same. A channel without variance gets std 1.
   static Normalization Measure(const Dataset& dataset);
 
   // Writes one image [C,H,W]. `pixels` and `out` are equally long, a multiple of the channels.

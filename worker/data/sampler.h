@@ -1,7 +1,8 @@
-// Which samples make minibatch `clock` of a replica: a pure function of (seed, epoch), so that any worker that takes a
-// replica over computes the very same gradient.
-// An epoch is floor(samples / (replicas x batch_size)) minibatches for each replica; step s of an epoch takes the slice
-// of replicas x batch_size samples that starts at s x replicas x batch_size, cut by replica index.
+// Which samples make minibatch `clock` of a replica: a pure function of (seed, epoch), so that any worker
+// that takes a replica over computes the very same gradient.
+// An epoch is floor(samples / (replicas x batch_size)) minibatches for each replica; step s of an epoch takes
+// the slice of replicas x batch_size samples that starts at s x replicas x batch_size, cut by replica index.
+// The order is Permutation(samples, stream (seed, kSampleOrder, epoch)).
 #pragma once
 
 #include <cstdint>
@@ -15,11 +16,13 @@ namespace tessera {
 
 class Sampler {
  public:
-  // Errors: kInvalidArgument, fewer samples than one minibatch for each replica.
-  static absl::StatusOr<Sampler> Create(uint64_t seed, uint32_t samples, int32_t replicas, int32_t batch_size);
+  // Errors: kInvalidArgument, fewer samples than one minibatch for each replica, or a count below 1.
+  static absl::StatusOr<Sampler> Create(uint64_t seed, uint32_t samples, int32_t replicas,
+                                        int32_t batch_size);
 
   Clock steps_per_epoch() const;
-  // Sample indices of the minibatch, batch_size long; valid until the next call. Keeps the permutation of one epoch.
+  // Sample indices of the minibatch, batch_size long; valid until the next call. Keeps one epoch's
+  // permutation. `replica` is one of the job's, clock >= 0.
   absl::Span<const uint32_t> Minibatch(ReplicaId replica, Clock clock);
 
  private:

@@ -1,7 +1,6 @@
-// Which gradients a backward pass needs, and where it stores or adds: the part of the work that every
-// executor shares. Backward visits the nodes from last to first. The first visitor of a gradient stores into
-// it, later ones add, so an output that is used twice (a residual connection) gets the sum in one fixed
-// order.
+// Which gradients a backward pass needs, and where it stores or adds: what all executors have in common.
+// Backward visits the nodes from last to first. The first visitor of a gradient stores into it, later ones
+// add, so an output that is used twice (a residual connection) gets the sum in one fixed order.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +24,7 @@ class BackwardPlan {
   // Whether the node's output has a gradient at all: the node or one below it has weights.
   bool NeedsGradient(int node) const { return needs_gradient_[node]; }
 
-  // What the backward of `node` does with the gradient of its input `i`. With NeedsGradient(node) false:
-  // kSkip.
+  // What the backward of `node` does with the gradient of its input `i`; kSkip if !NeedsGradient(node).
   GradientWrite InputGradient(int node, size_t i) const { return writes_[node][i]; }
 
   // How many inputs of later nodes read the node's output (an executor may work in place when it is 1).

@@ -65,7 +65,7 @@ class Executor {
   virtual absl::StatusOr<StepResult> Step(const Batch& batch, const StepKey& key,
                                           ParameterExchange* exchange) = 0;
 
-  // Forward with running statistics and no dropout. Any batch size.
+  // Forward with running statistics and no dropout. Any batch size. Errors: as Step.
   virtual absl::StatusOr<EvaluationResult> Evaluate(const Batch& batch, ParameterExchange* exchange) = 0;
 
   // Device kind, instruction set, library versions, threads: what may change the last bit of a result.

@@ -18,8 +18,7 @@ namespace tessera::nn {
 // What a layer makes of its inputs. Shapes are without the batch: [C,H,W] or [F].
 struct LayerShape {
   Shape output;
-  std::vector<ParameterSpec>
-      parameters;  // local names ("weight", "bias", "running_mean"); the graph adds the prefix
+  std::vector<ParameterSpec> parameters;  // local names ("weight", "running_mean"); the graph adds the prefix
 };
 
 // Immutable. Subclasses expose their attributes as const members, in PyTorch's words.

@@ -1,0 +1,241 @@
+#include "config/schema.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "config/field_types.h"
+#include "config/layers_field.h"
+#include "config/normalize_field.h"
+
+namespace tessera {
+namespace {
+
+constexpr int32_t kMaxNodes = 4096;
+
+// The name becomes a folder, so that it can be neither `..` nor a path.
+absl::Status CheckJobName(const std::string& name) {
+  constexpr size_t kMaxBytes = 100;
+  const bool is_valid = std::all_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+  });
+  if (is_valid && name.size() <= kMaxBytes && absl::ascii_isalnum(name[0])) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "a name has letters, digits, `.`, `_` and `-`, starts with a letter or digit and has at most ",
+      kMaxBytes, " of them, unlike `", Clip(name), "`"));
+}
+
+absl::Status CheckAddress(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  const std::string host = address.substr(0, colon);
+  const std::string port = colon == std::string::npos ? "" : address.substr(colon + 1);
+  const bool is_bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  const bool is_host = !host.empty() && host.find_first_of(" /`\"") == std::string::npos &&
+                       (is_bracketed || host.find_first_of(":[]") == std::string::npos);
+  const bool is_number = !port.empty() && std::all_of(port.begin(), port.end(), absl::ascii_isdigit);
+  int32_t number = 0;
+  if (is_host && is_number && absl::SimpleAtoi(port, &number) && number <= 65535) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("an address is HOST:PORT with a port from 0 to 65535, unlike `", Clip(address), "`"));
+}
+
+// data.test may be absent: made when a job file has it.
+struct TestData {
+  NamedOptions* operator()(JobSpec& job) const {
+    if (!job.data.test.has_value()) job.data.test.emplace();
+    return &*job.data.test;
+  }
+  const NamedOptions* operator()(const JobSpec& job) const {
+    return job.data.test.has_value() ? &*job.data.test : nullptr;
+  }
+};
+
+auto TrainData() {
+  return [](auto& job) { return &job.data.train; };
+}
+auto Optimizer() {
+  return [](auto& job) { return &job.train.optimizer; };
+}
+auto Schedule() {
+  return [](auto& job) { return &job.train.schedule; };
+}
+
+// Lets `section` take keys of its own. `find` gives a pointer to what has `options`, see Name().
+template <typename Find>
+Section FreeForm(Section section, Find find, std::string options_text) {
+  section.options_text = std::move(options_text);
+  section.options = [=](JobSpec& job) { return &find(job)->options; };
+  section.options_of = [=](const JobSpec& job) -> const Options* {
+    const auto* owner = find(job);
+    return owner == nullptr ? nullptr : &owner->options;
+  };
+  return section;
+}
+
+Field ModelName() {
+  Field field{.path = "model.name",
+              .type = "name",
+              .text = "A network of the zoo: `lenet5`, `resnet20`. Short form: `model: lenet5`."};
+  field.read = [](const YamlNode& value, JobSpec& job) {
+    job.model.where = value.where;
+    TESSERA_ASSIGN_OR_RETURN(job.model.name, ReadText("model.name", value));
+    return absl::OkStatus();
+  };
+  field.write = [](const JobSpec& job) {
+    return job.model.name.empty() ? YamlNode() : YamlNode::Scalar(job.model.name);
+  };
+  return field;
+}
+
+Field Replicas() {
+  Field field =
+      Integer("train.replicas", In(&JobSpec::train, &TrainSpec::replicas), 1, kMaxNodes,
+              "Model replicas, each with a minibatch of its own in every step. The workers share them out, "
+              "so that the result does not depend on how many workers there are.");
+  field.default_text = "`cluster.workers` as the file has it";
+  return field;
+}
+
+std::vector<Section> Sections() {
+  const char* const kFormatOptions =
+      "what the format reads; `idx`: `path` (folder), `split` (`train` or `test`)";
+  return {
+      {.path = "", .text = "The file itself."},
+      {.path = "job", .text = "What the run is called.", .required = true},
+      FreeForm(
+          {.path = "model",
+           .text = "The network, by `name` or by `layers`.",
+           .required = true,
+           .short_form = "name"},
+          [](auto& job) { return &job.model; }, "options of the zoo's network"),
+      {.path = "data", .text = "The images.", .required = true},
+      FreeForm({.path = "data.train", .text = "The training images.", .required = true}, TrainData(),
+               kFormatOptions),
+      FreeForm({.path = "data.test",
+                .text = "The images that every epoch ends with an evaluation on; may be absent."},
+               TestData(), kFormatOptions),
+      {.path = "train", .text = "How the network learns.", .required = true},
+      FreeForm({.path = "train.optimizer", .text = "The rule that changes the weights.", .required = true},
+               Optimizer(),
+               "what the optimizer reads; `sgd`: `lr`, `weight_decay`; `momentum`: also `momentum`"),
+      FreeForm({.path = "train.schedule", .text = "How the learning rate changes over the run."}, Schedule(),
+               "`warmup`: a linear rise over the first `100 steps` or `1 epoch`; what the schedule reads"),
+      {.path = "train.consistency", .text = "Who waits for whom."},
+      {.path = "cluster", .text = "The processes."},
+      {.path = "device", .text = "What every worker computes on.", .short_form = "kind"},
+  };
+}
+
+std::vector<Field> Fields() {
+  return {
+      Required(Text(
+          "job.name", [](auto& job) -> auto& { return job.name; }, "name", CheckJobName,
+          "Names the run's folder `runs/<name>`: letters, digits, `.`, `_`, `-`.")),
+      Integer(
+          "job.seed", [](auto& job) -> auto& { return job.seed; }, 0, std::numeric_limits<uint64_t>::max(),
+          "Decides the initial weights and the order of the images: the same seed, the same bits."),
+
+      ModelName(),
+      LayersField(),
+
+      Required(Name("data.train.format", TrainData(), "How the images are stored: `idx`.")),
+      Required(Name("data.test.format", TestData(), "As for `data.train`.")),
+      NormalizeField(),
+
+      Replicas(),
+      Integer("train.batch_size", In(&JobSpec::train, &TrainSpec::batch_size), 1, 65536,
+              "Images of one minibatch of one replica."),
+      Integer("train.epochs", In(&JobSpec::train, &TrainSpec::epochs), 1, 100000,
+              "How often the training images are gone through."),
+      Bool("train.deterministic", In(&JobSpec::train, &TrainSpec::deterministic),
+           "`true` refuses workers whose processors, libraries or threads differ, since these may change the "
+           "last "
+           "bit of the weights; `false` lets them in, and the weights may then differ in their last bits."),
+      Required(Name("train.optimizer.name", Optimizer(), "`sgd` or `momentum`.")),
+      Name("train.schedule.name", Schedule(), "`constant` or `cosine` (down to 0 at the end)."),
+      Choice(
+          "train.consistency.mode", [](auto& job) -> auto& { return job.train.consistency.mode; },
+          {.built = {"sync"}, .not_built = {"async", "ssp", "grouped", "mixed"}},
+          "`sync`: every step is one update, by the mean over all replicas."),
+      NotBuilt("train.consistency.group", "Replicas whose gradients make one update."),
+      NotBuilt("train.consistency.staleness", "Minibatches that a replica may be ahead of the slowest."),
+      NotBuiltUnlessZero("train.consistency.drop_stragglers", "Replicas that a step does not wait for."),
+      NotBuilt("train.consistency.staleness_correction", "How late gradients are corrected."),
+      NotBuilt("train.consistency.lr_scaling", "Whether the learning rate follows the size of a group."),
+
+      Text("cluster.coordinator", In(&JobSpec::cluster, &ClusterSpec::coordinator), "HOST:PORT", CheckAddress,
+           "Where the coordinator listens; port 0 takes a free one."),
+      Integer("cluster.servers", In(&JobSpec::cluster, &ClusterSpec::servers), 1, kMaxNodes,
+              "Server processes, which share the weights."),
+      Integer("cluster.workers", In(&JobSpec::cluster, &ClusterSpec::workers), 1, kMaxNodes,
+              "Worker processes, which share the replicas."),
+      Bytes("cluster.shard_bytes", In(&JobSpec::cluster, &ClusterSpec::shard_bytes), 64, int64_t{16} << 20,
+            "The largest piece of a layer that is stored and sent as one."),
+      Duration("cluster.lease", In(&JobSpec::cluster, &ClusterSpec::lease), absl::Milliseconds(100),
+               absl::Minutes(10), "A process that is silent for so long is declared dead."),
+      NotBuiltUnlessZero("cluster.server_backups", "Copies of every shard on other servers."),
+      NotBuilt("cluster.shared_memory",
+               "Tensor bytes through shared memory between processes of one machine."),
+
+      Choice("device.kind", In(&JobSpec::device, &DeviceSpec::kind),
+             {.built = {"cpu", "reference"}, .not_built = {"cuda", "auto"}},
+             "`cpu`: fast, by oneDNN; `reference`: slow and plain, to check against. Short form: `device: "
+             "cpu`."),
+      Integer("device.threads", In(&JobSpec::device, &DeviceSpec::threads), 1, 1024,
+              "Threads of one worker; `reference` has one."),
+
+      NotBuilt("checkpoint", "Where and how often the run is saved."),
+  };
+}
+
+}  // namespace
+
+Schema::Schema(std::vector<Section> sections, std::vector<Field> fields)
+    : sections_(std::move(sections)), fields_(std::move(fields)) {}
+
+const Schema& Schema::Job() {
+  static const auto* const schema = new Schema(Sections(), Fields());
+  return *schema;
+}
+
+const Section* Schema::FindSection(absl::string_view path) const {
+  const auto found = std::find_if(sections_.begin(), sections_.end(),
+                                  [&](const Section& section) { return section.path == path; });
+  return found == sections_.end() ? nullptr : &*found;
+}
+
+const Field* Schema::FindField(absl::string_view path) const {
+  const auto found =
+      std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return field.path == path; });
+  return found == fields_.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> Schema::Keys(const Section& section) const {
+  std::vector<std::string> keys;
+  for (const Field& field : fields_) {
+    if (SectionOf(field.path) == section.path) keys.emplace_back(KeyOf(field.path));
+  }
+  for (const Section& inner : sections_) {
+    if (!inner.path.empty() && SectionOf(inner.path) == section.path) keys.emplace_back(KeyOf(inner.path));
+  }
+  return keys;
+}
+
+std::string Schema::Join(absl::string_view section, absl::string_view key) {
+  return section.empty() ? std::string(key) : absl::StrCat(section, ".", key);
+}
+
+absl::string_view Schema::SectionOf(absl::string_view path) {
+  const size_t dot = path.rfind('.');
+  return dot == absl::string_view::npos ? absl::string_view() : path.substr(0, dot);
+}
+
+absl::string_view Schema::KeyOf(absl::string_view path) {
+  const size_t dot = path.rfind('.');
+  return dot == absl::string_view::npos ? path : path.substr(dot + 1);
+}
+
+}  // namespace tessera

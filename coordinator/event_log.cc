@@ -1,0 +1,21 @@
+#include "coordinator/event_log.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace tessera {
+
+void EventLog::Add(JobEvent event) {
+  const bool bad = event.what == "death" || event.what == "failure" || event.what == "warning";
+  Line(absl::StrCat(event.what, ": ", event.message), bad);
+  events_.push_back(std::move(event));
+}
+
+void EventLog::Line(std::string text, bool bad) {
+  if (lines_.size() < kMaxLines) lines_.push_back({bad, std::move(text)});
+}
+
+std::vector<LogLine> EventLog::TakeLines() { return std::exchange(lines_, {}); }
+
+}  // namespace tessera

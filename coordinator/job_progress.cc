@@ -1,0 +1,166 @@
+#include "coordinator/job_progress.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
+
+namespace tessera {
+namespace {
+
+double Ratio(double sum, int64_t count) {
+  return count == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(count);
+}
+
+}  // namespace
+
+JobProgress::JobProgress(const JobProgressOptions& options)
+    : options_(options), clocks_(options.replicas, 0), evaluations_(options.test_samples) {}
+
+bool JobProgress::Start(absl::Time now) {
+  if (phase_ != JobPhase::kWaiting) return false;
+  phase_ = JobPhase::kRunning;
+  started_ = now;
+  return true;
+}
+
+bool JobProgress::FinishTraining(absl::Time now) {
+  if (phase_ != JobPhase::kRunning || !training_complete()) return false;
+  phase_ = JobPhase::kFinishing;
+  ended_ = now;
+  return true;
+}
+
+bool JobProgress::Succeed() {
+  if (phase_ != JobPhase::kFinishing) return false;
+  phase_ = JobPhase::kDone;
+  return true;
+}
+
+bool JobProgress::Fail(std::string message, absl::Time now) {
+  return !over() && End(JobPhase::kFailed, std::move(message), now);
+}
+
+bool JobProgress::Stop(std::string message, absl::Time now) {
+  const bool can_stop = phase_ == JobPhase::kWaiting || phase_ == JobPhase::kRunning;
+  return can_stop && End(JobPhase::kStopped, std::move(message), now);
+}
+
+bool JobProgress::End(JobPhase phase, std::string message, absl::Time now) {
+  phase_ = phase;
+  message_ = std::move(message);
+  ended_ = std::min(ended_, now);
+  return true;
+}
+
+absl::Status JobProgress::RecordReplicas(absl::Span<const ReplicaReport> reports) {
+  if (phase_ == JobPhase::kWaiting && !reports.empty()) {
+    return absl::FailedPreconditionError("progress of a replica, but the job has not started");
+  }
+  for (const ReplicaReport& report : reports) TESSERA_RETURN_IF_ERROR(Check(report));
+  for (const ReplicaReport& report : reports) {
+    clocks_[report.replica] = std::max(clocks_[report.replica], report.clock);
+    Merge(report.replica, report.finished);
+    Merge(report.replica, report.current);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JobProgress::Check(const ReplicaReport& report) const {
+  if (report.replica < 0 || report.replica >= options_.replicas) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("progress of replica ", report.replica, ", the job has ", options_.replicas));
+  }
+  if (report.clock < 0 || report.clock > total_steps()) {
+    return absl::InvalidArgumentError(absl::StrCat("replica ", report.replica, " reports clock ",
+                                                   report.clock, ", the job ends at ", total_steps()));
+  }
+  for (const ReportedEpoch* totals : {&report.current, &report.finished}) {
+    TESSERA_RETURN_IF_ERROR(Annotate(CheckTotals(*totals), absl::StrCat("replica ", report.replica)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JobProgress::CheckTotals(const ReportedEpoch& totals) const {
+  if (totals.minibatches == 0) return absl::OkStatus();
+  const bool counts_fit = totals.minibatches > 0 && totals.minibatches <= options_.steps_per_epoch &&
+                          totals.correct >= 0 && totals.correct <= totals.minibatches * options_.batch_size;
+  if (!counts_fit || totals.epoch < 0 || totals.epoch >= options_.epochs) {
+    return absl::InvalidArgumentError(absl::StrCat("reports ", totals.minibatches, " minibatches, ",
+                                                   totals.correct, " right predictions, of epoch ",
+                                                   totals.epoch, "; an epoch has ", options_.steps_per_epoch,
+                                                   " minibatches, the job ", options_.epochs, " epochs"));
+  }
+  return absl::OkStatus();
+}
+
+void JobProgress::Merge(ReplicaId replica, const ReportedEpoch& totals) {
+  if (totals.minibatches == 0) return;
+  std::vector<ReportedEpoch>& by_replica = totals_[totals.epoch];
+  by_replica.resize(options_.replicas);
+  if (totals.minibatches > by_replica[replica].minibatches) by_replica[replica] = totals;
+}
+
+absl::Status JobProgress::RecordEvaluation(Clock clock, absl::Span<const ChunkResult> chunks) {
+  if (clock < 1 || clock > total_steps() || clock % options_.steps_per_epoch != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("an evaluation at clock ", clock,
+                                                   ", but epochs end at multiples of ",
+                                                   options_.steps_per_epoch, " up to ", total_steps()));
+  }
+  return evaluations_.Record(clock, chunks);
+}
+
+bool JobProgress::training_complete() const {
+  if (MinClock() < total_steps()) return false;
+  return options_.test_samples == 0 || evaluations_.At(total_steps()).has_value();
+}
+
+Clock JobProgress::MinClock() const { return *std::min_element(clocks_.begin(), clocks_.end()); }
+
+int64_t JobProgress::images() const {
+  return std::accumulate(clocks_.begin(), clocks_.end(), Clock{0}) * options_.batch_size;
+}
+
+double JobProgress::CurrentTrainLoss() const {
+  if (totals_.empty()) return std::numeric_limits<double>::quiet_NaN();
+  const ReportedEpoch sum = Sum(totals_.rbegin()->first);
+  return Ratio(sum.loss_sum, sum.minibatches);
+}
+
+ReportedEpoch JobProgress::Sum(int64_t epoch) const {
+  ReportedEpoch sum{.epoch = epoch};
+  const auto found = totals_.find(epoch);
+  if (found == totals_.end()) return sum;
+  for (const ReportedEpoch& totals : found->second) {
+    sum.loss_sum += totals.loss_sum;
+    sum.minibatches += totals.minibatches;
+    sum.correct += totals.correct;
+  }
+  return sum;
+}
+
+std::vector<EpochHistory> JobProgress::FinishedEpochs() const {
+  std::vector<EpochHistory> history;
+  const int64_t trained = MinClock() / options_.steps_per_epoch;
+  for (int64_t epoch = 0; epoch < trained; ++epoch) {
+    const std::optional<EvaluationSummary> test = evaluations_.At((epoch + 1) * options_.steps_per_epoch);
+    if (options_.test_samples > 0 && !test.has_value()) break;
+    const ReportedEpoch sum = Sum(epoch);
+    history.push_back(
+        {.epoch = epoch + 1,
+         .train_loss = Ratio(sum.loss_sum, sum.minibatches),
+         .train_accuracy = Ratio(static_cast<double>(sum.correct), sum.minibatches * options_.batch_size),
+         .test = test});
+  }
+  return history;
+}
+
+absl::Duration JobProgress::Elapsed(absl::Time now) const {
+  if (started_ == absl::InfinitePast()) return absl::ZeroDuration();
+  return std::min(now, ended_) - started_;
+}
+
+}  // namespace tessera

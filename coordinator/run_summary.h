@@ -1,0 +1,67 @@
+// What a run leaves behind for people and programs: summary.json. Plain data and its text; no I/O.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/types.h"
+#include "coordinator/job_progress.h"
+
+namespace tessera {
+
+// Something worth telling: who, what, when.
+struct JobEvent {
+  std::string what;  // "join", "leave", "death", "failure", "warning", "stop"
+  std::string who;   // "server 1", or the job's name
+  std::string message;
+  absl::Time when;
+  int64_t pid = 0;  // 0: no process
+};
+
+// "2026-11-21T04:14:51.123Z".
+std::string FormatEventTime(absl::Time when);
+
+// What servers counted, summed over them.
+struct TransferCounters {
+  int64_t pushed_bytes = 0;  // tensor bytes, workers to servers
+  int64_t pulled_bytes = 0;
+  int64_t staleness_pushes = 0;
+  int64_t staleness_sum = 0;
+  int64_t staleness_max = 0;
+  std::vector<int64_t> staleness_histogram;  // [s] = pushes of staleness s
+
+  void Add(const TransferCounters& other);
+  // The smallest staleness that at least `quantile` (0..1) of the pushes do not exceed; 0 without pushes.
+  int64_t StalenessQuantile(double quantile) const;
+};
+
+struct RunSummary {
+  std::string job;
+  uint64_t seed = 0;
+  std::string status;   // "done", "failed", "stopped"
+  std::string message;  // why it failed or stopped
+  std::string mode;
+  int32_t replicas = 0;
+  int32_t batch_size = 0;
+  int32_t workers = 0;  // alive at the end
+  int32_t servers = 0;
+  Clock steps = 0;
+  double images_per_second = 0;
+  double wall_seconds = 0;
+  std::optional<int64_t> updates_per_shard;  // known once the weights were collected
+  std::string weights_digest;
+  TransferCounters counters;
+  int64_t staleness_bound = 0;  // in versions
+  int64_t clock_lead = 0;       // largest lead of one group over the slowest, in rounds
+  std::vector<EpochHistory> history;
+  std::vector<JobEvent> events;
+};
+
+// JSON with the fields of DESIGN.md section 8. Numbers that are not known, and those that are not finite, are
+// null.
+std::string FormatSummary(const RunSummary& summary);
+
+}  // namespace tessera

@@ -1,0 +1,179 @@
+#include "server/consistency_policy.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
+
+namespace tessera {
+namespace {
+
+absl::Status CheckOptions(const ConsistencyOptions& options) {
+  if (options.replicas < 1 || options.group < 1 || options.replicas % options.group != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("consistency: ", options.replicas,
+                                                   " replicas cannot be cut into groups of ", options.group));
+  }
+  const bool bounded = options.staleness != ConsistencyOptions::kUnbounded;
+  if (bounded && (options.staleness < 0 || options.staleness > ConsistencyOptions::kMaxStaleness)) {
+    return absl::InvalidArgumentError(absl::StrCat("consistency: staleness is ", options.staleness,
+                                                   ", not from 0 to ", ConsistencyOptions::kMaxStaleness));
+  }
+  if (options.drop_stragglers < 0 || options.drop_stragglers >= options.group) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "consistency: drop_stragglers is ", options.drop_stragglers, ", not from 0 to ", options.group - 1));
+  }
+  if (options.drop_stragglers > 0 && options.group != options.replicas) {
+    return absl::InvalidArgumentError("consistency: drop_stragglers needs one group of all replicas");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t ConsistencyOptions::StalenessBoundVersions() const {
+  const int64_t others = replicas / group - 1;
+  if (others == 0) return 0;
+  return staleness == kUnbounded ? kUnbounded : others * (2 * staleness + 1);
+}
+
+absl::StatusOr<ConsistencyPolicy> ConsistencyPolicy::Create(const ConsistencyOptions& options) {
+  TESSERA_RETURN_IF_ERROR(CheckOptions(options));
+  return ConsistencyPolicy(options);
+}
+
+ConsistencyPolicy::ConsistencyPolicy(const ConsistencyOptions& options)
+    : options_(options),
+      tree_(options.group),
+      groups_(options.replicas / options.group),
+      replica_clocks_(options.replicas, 0) {}
+
+absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::OnPush(ReplicaRange range, Clock clock) {
+  TESSERA_RETURN_IF_ERROR(CheckRange(range));
+  TESSERA_RETURN_IF_ERROR(CheckClock(range, clock));
+  const int32_t index = GroupOf(range.first);
+  Group& group = groups_[index];
+  if (clock < group.clock) return OnClosedRound(range, clock);
+
+  const ReplicaId base = index * options_.group;
+  const ReplicaRange node{range.first - base, range.last - base};
+  const auto contains = [node](const ReplicaRange& held) { return held.Contains(node); };
+  if (std::any_of(group.held.begin(), group.held.end(), contains)) return Action::kDuplicate;
+  Hold(group, node);
+  if (Covered(index) < options_.group - options_.drop_stragglers) return Action::kHold;
+  CloseRound(index);
+  return Action::kApplyRound;
+}
+
+absl::StatusOr<bool> ConsistencyPolicy::MayRead(ReplicaId replica, Clock clock) const {
+  TESSERA_RETURN_IF_ERROR(CheckReplica(replica));
+  if (clock < 0) return absl::InvalidArgumentError(absl::StrCat("clock ", clock, " is negative"));
+  return ReadableAt(GroupOf(replica), clock);
+}
+
+int32_t ConsistencyPolicy::num_groups() const { return static_cast<int32_t>(groups_.size()); }
+
+int32_t ConsistencyPolicy::GroupOf(ReplicaId replica) const { return replica / options_.group; }
+
+Clock ConsistencyPolicy::GroupClock(int32_t group) const { return groups_[group].clock; }
+
+Clock ConsistencyPolicy::ReplicaClock(ReplicaId replica) const { return replica_clocks_[replica]; }
+
+int32_t ConsistencyPolicy::Covered(int32_t group) const {
+  int32_t covered = 0;
+  for (const ReplicaRange& held : groups_[group].held) covered += held.size();
+  return covered;
+}
+
+int32_t ConsistencyPolicy::LastRoundSize(int32_t group) const { return groups_[group].last_round_size; }
+
+absl::Status ConsistencyPolicy::CheckReplica(ReplicaId replica) const {
+  if (replica >= 0 && replica < options_.replicas) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown replica ", replica, ": the job has ", options_.replicas));
+}
+
+absl::Status ConsistencyPolicy::CheckRange(ReplicaRange range) const {
+  TESSERA_RETURN_IF_ERROR(CheckReplica(range.first));
+  TESSERA_RETURN_IF_ERROR(CheckReplica(range.last));
+  const ReplicaId base = GroupOf(range.first) * options_.group;
+  if (tree_.IsNode({range.first - base, range.last - base})) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "replicas ", ToString(range), " are no node of the reduction tree of a group of ", options_.group));
+}
+
+absl::Status ConsistencyPolicy::CheckClock(ReplicaRange range, Clock clock) const {
+  const int32_t group = GroupOf(range.first);
+  if (clock < 0) return absl::InvalidArgumentError(absl::StrCat("clock ", clock, " is negative"));
+  if (clock > groups_[group].clock) {
+    return absl::FailedPreconditionError(absl::StrCat("replicas ", ToString(range), " push clock ", clock,
+                                                      ", but their group's round is ", groups_[group].clock));
+  }
+  if (!ReadableAt(group, clock)) {
+    return absl::FailedPreconditionError(absl::StrCat("replicas ", ToString(range), " push clock ", clock,
+                                                      ", more than ", options_.staleness,
+                                                      " ahead of the slowest group, at ", slowest_));
+  }
+  return absl::OkStatus();
+}
+
+bool ConsistencyPolicy::ReadableAt(int32_t group, Clock clock) const {
+  if (clock > groups_[group].clock) return false;
+  // A single group's own clock is the slowest, so that its staleness never matters.
+  return options_.staleness == ConsistencyOptions::kUnbounded || clock - options_.staleness <= slowest_;
+}
+
+ConsistencyPolicy::Action ConsistencyPolicy::OnClosedRound(ReplicaRange range, Clock clock) const {
+  for (ReplicaId replica = range.first; replica <= range.last; ++replica) {
+    if (replica_clocks_[replica] <= clock) return Action::kDropped;
+  }
+  return Action::kAlreadyApplied;
+}
+
+// Replaces what `node` contains, then grows it to the largest node that is now covered.
+void ConsistencyPolicy::Hold(Group& group, ReplicaRange node) const {
+  std::vector<ReplicaRange>& held = group.held;
+  const auto inside = [&node](const ReplicaRange& other) { return node.Contains(other); };
+  held.erase(std::remove_if(held.begin(), held.end(), inside), held.end());
+  for (auto sibling = tree_.Sibling(node); sibling.has_value(); sibling = tree_.Sibling(node)) {
+    const auto found = std::find(held.begin(), held.end(), *sibling);
+    if (found == held.end()) break;
+    held.erase(found);
+    node = {std::min(node.first, sibling->first), std::max(node.last, sibling->last)};
+  }
+  held.push_back(node);
+}
+
+void ConsistencyPolicy::CloseRound(int32_t index) {
+  Group& group = groups_[index];
+  group.last_round_size = Covered(index);
+  dropped_ += options_.group - group.last_round_size;
+  ++group.clock;
+  for (const ReplicaRange& held : group.held) {
+    for (ReplicaId member = held.first; member <= held.last; ++member) {
+      replica_clocks_[index * options_.group + member] = group.clock;
+    }
+  }
+  group.held.clear();
+  const auto slower = [](const Group& a, const Group& b) { return a.clock < b.clock; };
+  if (group.clock == slowest_ + 1) {
+    slowest_ = std::min_element(groups_.begin(), groups_.end(), slower)->clock;
+  }
+}
+
+absl::string_view ToString(ConsistencyPolicy::Action action) {
+  switch (action) {
+    case ConsistencyPolicy::Action::kAlreadyApplied:
+      return "already applied";
+    case ConsistencyPolicy::Action::kDuplicate:
+      return "duplicate";
+    case ConsistencyPolicy::Action::kDropped:
+      return "dropped";
+    case ConsistencyPolicy::Action::kHold:
+      return "hold";
+    case ConsistencyPolicy::Action::kApplyRound:
+      return "apply";
+  }
+  return "";
+}
+
+}  // namespace tessera

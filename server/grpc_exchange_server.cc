@@ -1,0 +1,136 @@
+#include "server/grpc_exchange_server.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <utility>
+#include <vector>
+
+#include "common/rpc/completion_thread.h"
+#include "common/rpc/exchange_connection.h"
+#include "common/rpc/status_mapping.h"
+#include "common/status.h"
+#include "proto/parameter_service.grpc.pb.h"
+
+namespace tessera {
+namespace {
+
+using Stub = tessera::wire::ParameterService;
+// Exchange is served as raw bytes by completion queues, GetStats by a callback.
+using RawService = Stub::WithRawMethod_Exchange<Stub::WithCallbackMethod_GetStats<Stub::Service>>;
+
+class Handler : public RawService {
+ public:
+  explicit Handler(std::shared_ptr<ParameterService> service) : service_(std::move(service)) {}
+
+  grpc::ServerUnaryReactor* GetStats(grpc::CallbackServerContext* context, const wire::GetStatsRequest*,
+                                     wire::ServerStats* reply) override {
+    Fill(reply);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+ private:
+  void Fill(wire::ServerStats* reply) const {
+    const ServiceStats stats = service_->stats();
+    reply->set_pushed_bytes(stats.pushed_bytes);
+    reply->set_pulled_bytes(stats.pulled_bytes);
+    reply->set_refused_messages(stats.refused_messages);
+    const std::shared_ptr<ParameterStore> store = service_->store();
+    if (store == nullptr) return;
+    const auto [min_version, max_version] = store->VersionRange();
+    reply->set_min_version(min_version);
+    reply->set_max_version(max_version);
+    reply->set_parked_reads(static_cast<int64_t>(store->parked_reads()));
+    const StalenessStats staleness = store->staleness();
+    reply->set_staleness_pushes(staleness.pushes);
+    reply->set_staleness_sum(staleness.sum);
+    reply->set_staleness_max(staleness.max);
+    for (int64_t count : staleness.histogram) reply->add_staleness_histogram(count);
+  }
+
+  const std::shared_ptr<ParameterService> service_;
+};
+
+}  // namespace
+
+struct GrpcExchangeServer::Impl {
+  explicit Impl(std::shared_ptr<ParameterService> parameter_service)
+      : service(std::move(parameter_service)), handler(service) {}
+
+  const std::shared_ptr<ParameterService> service;
+  Handler handler;
+  std::vector<std::unique_ptr<CompletionThread>> threads;
+  std::unique_ptr<Listener> listener;
+  std::atomic<bool> stopping{false};
+
+  void Accept(CompletionThread* thread);
+};
+
+class GrpcExchangeServer::Connection : public ExchangeConnection {
+ public:
+  Connection(Impl* impl, CompletionThread* thread)
+      : ExchangeConnection(thread), impl_(impl), thread_(thread), stream_(&context_) {}
+
+  void WaitForCall() {
+    auto* queue = thread_->queue<grpc::ServerCompletionQueue>();
+    impl_->handler.RequestExchange(&context_, &stream_, queue, queue, accept_operation_.Begin(this));
+  }
+
+ protected:
+  void StartFinish(const absl::Status& reason) override {
+    stream_.Finish(ToGrpcStatus(reason), BeginFinishOperation());
+  }
+  absl::Status FinalStatus(const absl::Status& reason) const override { return reason; }
+  void Cancel() override { context_.TryCancel(); }
+
+ private:
+  void OnAccepted(bool ok) {
+    if (!ok) return Abandon();  // the server shuts down
+    if (!impl_->stopping) impl_->Accept(thread_);
+    set_receiver(impl_->service->NewSession(shared_from_this()));
+    BeginStreaming(&stream_, &stream_);
+  }
+
+  Impl* const impl_;
+  CompletionThread* const thread_;
+  grpc::ServerContext context_;
+  grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_;
+  Operation accept_operation_{static_cast<Operation::Handler>(&Connection::OnAccepted)};
+};
+
+void GrpcExchangeServer::Impl::Accept(CompletionThread* thread) {
+  std::make_shared<Connection>(this, thread)->WaitForCall();
+}
+
+absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> GrpcExchangeServer::Start(
+    const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads) {
+  auto impl = std::make_unique<Impl>(std::move(service));
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
+  TESSERA_ASSIGN_OR_RETURN(impl->listener,
+                           Listener::Start(options, {&impl->handler}, [&](grpc::ServerBuilder* builder) {
+                             for (int i = 0; i < threads; ++i)
+                               queues.push_back(builder->AddCompletionQueue());
+                           }));
+  for (auto& queue : queues) {
+    impl->threads.push_back(std::make_unique<CompletionThread>(std::move(queue)));
+    impl->Accept(impl->threads.back().get());
+  }
+  return std::unique_ptr<GrpcExchangeServer>(new GrpcExchangeServer(std::move(impl)));
+}
+
+GrpcExchangeServer::GrpcExchangeServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+GrpcExchangeServer::~GrpcExchangeServer() { Shutdown(); }
+
+const std::string& GrpcExchangeServer::address() const { return impl_->listener->address(); }
+
+void GrpcExchangeServer::Shutdown() {
+  impl_->stopping = true;
+  impl_->service->Close();
+  impl_->listener->Shutdown(absl::Milliseconds(200));
+  for (auto& thread : impl_->threads) thread->Shutdown();
+}
+
+}  // namespace tessera

@@ -1,0 +1,33 @@
+// Serves ParameterService over gRPC: Exchange streams as raw bytes on completion queues with threads of ours, and the
+// small calls by the callback API.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/rpc/listener.h"
+#include "server/parameter_service.h"
+
+namespace tessera {
+
+// Owns the listener and its threads. Shutdown (or the destructor) ends all streams and joins them.
+class GrpcExchangeServer {
+ public:
+  // `threads` completion queues with a thread each serve the streams. Errors: those of Listener::Start.
+  static absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> Start(const ListenOptions& options,
+                                                                   std::shared_ptr<ParameterService> service,
+                                                                   int threads);
+  ~GrpcExchangeServer();
+
+  const std::string& address() const;
+  void Shutdown();
+
+ private:
+  struct Impl;
+  class Connection;
+  explicit GrpcExchangeServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tessera

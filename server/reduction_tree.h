@@ -1,0 +1,51 @@
+// Sums the gradients of one group's round along the fixed tree of common/replica_tree.h, as they arrive: the
+// partial sums of two siblings are added as soon as both are there, and so on upwards. IEEE addition is
+// commutative, so the bits depend on the tree alone, never on the order of arrival or on who summed a
+// subtree. Which pushes count is decided before (ConsistencyPolicy): the tree does not know of clocks.
+// Memory: at most ceil(group/2) buffers between two calls. Not thread-safe; the shard's lock guards it.
+// Source: DESIGN.md section 5 and section 14, rules 1, 2 and 4.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "common/replica_tree.h"
+#include "common/tensor_buffer.h"
+#include "common/tensor_bytes.h"
+#include "common/types.h"
+
+namespace tessera {
+
+class ReductionTree {
+ public:
+  // For sums of `length` floats over groups of `group` replicas; buffers come from `pool`.
+  ReductionTree(int32_t group, size_t length, std::shared_ptr<BufferPool> pool);
+
+  // Adds `sum`, that of the replicas in `node` (counted from the group's first), in place of what is held
+  // inside `node`. One pass over the received bytes: they are added to the sibling's sum if that is held,
+  // else copied. `node` must be a node of the tree and inside of none that is held; `sum` must hold `length`
+  // floats.
+  void Add(ReplicaRange node, const TensorBytes& sum);
+
+  // Takes out the sum of all that is held, in the order of the tree (where a child is missing, the other
+  // stands for both), and leaves the tree empty for the next round. Something must be held.
+  std::shared_ptr<TensorBuffer> TakeRoot();
+
+  // Partial sums held.
+  size_t held() const { return partials_.size(); }
+
+ private:
+  struct Partial {
+    ReplicaRange node;
+    std::shared_ptr<TensorBuffer> sum;
+  };
+  std::shared_ptr<TensorBuffer> Take(ReplicaRange node);
+
+  ReplicaTree tree_;
+  size_t length_;
+  std::shared_ptr<BufferPool> pool_;
+  std::vector<Partial> partials_;  // disjoint, never two siblings
+};
+
+}  // namespace tessera

@@ -1,0 +1,193 @@
+#include "server/shard_state.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
+
+namespace tessera {
+namespace {
+
+constexpr Version kNone = -1;
+
+void Divide(absl::Span<float> values, float divisor) {
+  if (divisor == 1) return;
+  float* __restrict out = values.data();
+  const size_t length = values.size();
+  for (size_t i = 0; i < length; ++i) out[i] /= divisor;
+}
+
+std::unique_ptr<TensorBuffer> Zeros(size_t length) {
+  auto buffer = std::make_unique<TensorBuffer>(length);
+  std::fill_n(buffer->data(), length, 0.0F);
+  return buffer;
+}
+
+}  // namespace
+
+ShardState::ShardState(std::string description, ConsistencyPolicy policy, UpdateRule rule,
+                       SharedTensor weights, Shared shared)
+    : description_(std::move(description)),
+      options_(policy.options()),
+      rule_(std::move(rule)),
+      length_(weights->size()),
+      shared_(std::move(shared)),
+      policy_(std::move(policy)),
+      trees_(policy_.num_groups(), ReductionTree(options_.group, length_, shared_.pool)),
+      current_{0, std::move(weights)},
+      base_versions_(options_.replicas, kNone) {
+  const size_t slots = rule_.optimizer->slot_names().size();
+  for (size_t i = 0; i < slots; ++i) slots_.push_back(Zeros(length_));
+}
+
+absl::StatusOr<ConsistencyPolicy::Action> ShardState::Push(const PushHeader& header,
+                                                           const TensorBytes& gradient) {
+  absl::StatusOr<ConsistencyPolicy::Action> action;
+  std::vector<Answer> answers;
+  {
+    MutexLock lock(&mutex_);
+    action = PushLocked(header, gradient);
+    if (action.ok() && *action == ConsistencyPolicy::Action::kApplyRound) answers = TakeAnsweredLocked();
+  }
+  for (auto& [done, answer] : answers) done(std::move(answer));
+  if (action.ok()) return action;
+  return Annotate(action.status(), absl::StrCat(description_, ", push of clock ", header.clock));
+}
+
+void ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done) {
+  std::optional<absl::StatusOr<ShardVersion>> answer;
+  {
+    MutexLock lock(&mutex_);
+    answer = AnswerLocked(replica, clock);
+    if (!answer.has_value()) {
+      if (parked_.size() < kMaxParkedReads) {
+        parked_.push_back({replica, clock, std::move(done)});
+        return;
+      }
+      answer = absl::ResourceExhaustedError(absl::StrCat(parked_.size(), " reads wait already"));
+    }
+  }
+  if (!answer->ok()) {
+    answer = Annotate(answer->status(),
+                      absl::StrCat(description_, ", read of clock ", clock, " by replica ", replica));
+  }
+  done(*std::move(answer));
+}
+
+ShardVersion ShardState::Latest() const {
+  MutexLock lock(&mutex_);
+  return current_;
+}
+
+void ShardState::Close() {
+  std::vector<Answer> answers;
+  {
+    MutexLock lock(&mutex_);
+    closed_ = true;
+    answers = TakeAnsweredLocked();
+  }
+  for (auto& [done, answer] : answers) done(std::move(answer));
+}
+
+size_t ShardState::parked_reads() const {
+  MutexLock lock(&mutex_);
+  return parked_.size();
+}
+
+absl::Status ShardState::CheckPushLocked(const PushHeader& header, const TensorBytes& gradient) const {
+  const size_t bytes = length_ * sizeof(float);
+  if (gradient.size_bytes() != bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("replicas ", ToString(header.replicas), " sent ",
+                                                   gradient.size_bytes(), " bytes, not ", bytes));
+  }
+  if (header.base_version < 0 || header.base_version > current_.version) {
+    return absl::InvalidArgumentError(absl::StrCat("replicas ", ToString(header.replicas),
+                                                   " name the weights of version ", header.base_version,
+                                                   ", but the shard is at ", current_.version));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ConsistencyPolicy::Action> ShardState::PushLocked(const PushHeader& header,
+                                                                 const TensorBytes& gradient) {
+  TESSERA_RETURN_IF_ERROR(CheckPushLocked(header, gradient));
+  TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action,
+                           policy_.OnPush(header.replicas, header.clock));
+  if (action == ConsistencyPolicy::Action::kHold || action == ConsistencyPolicy::Action::kApplyRound) {
+    AddLocked(header, gradient);
+  }
+  if (action == ConsistencyPolicy::Action::kApplyRound) {
+    ApplyRoundLocked(policy_.GroupOf(header.replicas.first));
+  }
+  return action;
+}
+
+void ShardState::AddLocked(const PushHeader& header, const TensorBytes& gradient) {
+  const int32_t group = policy_.GroupOf(header.replicas.first);
+  const ReplicaId base = group * options_.group;
+  trees_[group].Add({header.replicas.first - base, header.replicas.last - base}, gradient);
+  for (ReplicaId replica = header.replicas.first; replica <= header.replicas.last; ++replica) {
+    base_versions_[replica] = header.base_version;
+  }
+}
+
+void ShardState::ApplyRoundLocked(int32_t group) {
+  RecordStalenessLocked(group);
+  const int32_t count = policy_.LastRoundSize(group);
+  const std::shared_ptr<TensorBuffer> mean = trees_[group].TakeRoot();
+  Divide(mean->span(), static_cast<float>(count));
+
+  const double progress = static_cast<double>(applied_pushes_) / options_.replicas;
+  const UpdateContext context{rule_.LearningRate(progress), current_.version + 1};
+  std::vector<absl::Span<float>> slots;
+  for (const auto& slot : slots_) slots.push_back(slot->span());
+  // Nobody can ask for the old spare any more (the lock is held): its buffer may become the new version's.
+  previous_.weights.reset();
+  const std::shared_ptr<TensorBuffer> next = shared_.pool->Take(length_);
+  rule_.optimizer->Apply(context, current_.weights->span(), mean->span(), slots, next->span());
+  applied_pushes_ += count;
+  previous_ = std::exchange(current_, {current_.version + 1, next});
+}
+
+void ShardState::RecordStalenessLocked(int32_t group) {
+  std::vector<int64_t> staleness;
+  const auto begin = base_versions_.begin() + static_cast<int64_t>(group) * options_.group;
+  for (auto base = begin; base != begin + options_.group; ++base) {
+    if (*base != kNone) staleness.push_back(current_.version - *base);
+    *base = kNone;
+  }
+  shared_.staleness->Record(staleness);
+}
+
+std::optional<absl::StatusOr<ShardVersion>> ShardState::AnswerLocked(ReplicaId replica, Clock clock) const {
+  if (closed_) return absl::CancelledError("the store is closed");
+  const absl::StatusOr<bool> may_read = policy_.MayRead(replica, clock);
+  if (!may_read.ok()) return may_read.status();
+  if (!*may_read) return std::nullopt;
+  return VersionForLocked(clock);
+}
+
+absl::StatusOr<ShardVersion> ShardState::VersionForLocked(Clock clock) const {
+  // In a single group every update is a round of all: clock c is computed on version c, on whichever server.
+  if (policy_.num_groups() > 1 || clock == current_.version) return current_;
+  if (previous_.weights != nullptr && clock == previous_.version) return previous_;
+  return absl::FailedPreconditionError(
+      absl::StrCat("version ", clock, " is gone, the shard is at ", current_.version));
+}
+
+std::vector<ShardState::Answer> ShardState::TakeAnsweredLocked() {
+  std::vector<Answer> answers;
+  std::vector<ParkedRead> waiting;
+  for (ParkedRead& read : parked_) {
+    std::optional<absl::StatusOr<ShardVersion>> answer = AnswerLocked(read.replica, read.clock);
+    if (answer.has_value()) {
+      answers.emplace_back(std::move(read.done), *std::move(answer));
+    } else {
+      waiting.push_back(std::move(read));
+    }
+  }
+  parked_ = std::move(waiting);
+  return answers;
+}
+
+}  // namespace tessera

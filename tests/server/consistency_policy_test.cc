@@ -1,0 +1,458 @@
+// Event scripts that read as a story, one event a line:
+//   push 0..1 @3 -> hold        hold | apply N | duplicate | applied | dropped | refused CODE
+//   read 2 @4    -> yes         yes | no | refused CODE
+//   clock 0 -> 3                the open round of group 0
+//   replica 2 -> 3              the clock after the last push of replica 2 that counted
+//   covered 0 -> 2              replicas in the open round of group 0
+//   dropped -> 1
+// "apply N" says how many replicas the round counted.
+#include "server/consistency_policy.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+
+namespace tessera {
+namespace {
+
+using Action = ConsistencyPolicy::Action;
+
+ConsistencyPolicy Make(const ConsistencyOptions& options) {
+  auto policy = ConsistencyPolicy::Create(options);
+  EXPECT_TRUE(policy.ok()) << policy.status();
+  return *std::move(policy);
+}
+
+int64_t Integer(absl::string_view text) {
+  int64_t value = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(text, &value)) << "`" << text << "` is no number";
+  return value;
+}
+
+ReplicaRange Range(absl::string_view text) {
+  const std::pair<std::string, std::string> ends = absl::StrSplit(text, absl::MaxSplits("..", 1));
+  const auto first = static_cast<ReplicaId>(Integer(ends.first));
+  return {first, ends.second.empty() ? first : static_cast<ReplicaId>(Integer(ends.second))};
+}
+
+std::string Refusal(const absl::Status& status) {
+  return absl::StrCat("refused ", absl::StatusCodeToString(status.code()));
+}
+
+std::string Push(ConsistencyPolicy& policy, ReplicaRange range, Clock clock) {
+  const absl::StatusOr<Action> action = policy.OnPush(range, clock);
+  if (!action.ok()) return Refusal(action.status());
+  if (*action == Action::kAlreadyApplied) return "applied";
+  if (*action != Action::kApplyRound) return std::string(ToString(*action));
+  return absl::StrCat("apply ", policy.LastRoundSize(policy.GroupOf(range.first)));
+}
+
+std::string Read(const ConsistencyPolicy& policy, ReplicaId replica, Clock clock) {
+  const absl::StatusOr<bool> may_read = policy.MayRead(replica, clock);
+  if (!may_read.ok()) return Refusal(may_read.status());
+  return *may_read ? "yes" : "no";
+}
+
+std::string Play(ConsistencyPolicy& policy, const std::vector<std::string>& words) {
+  const auto clock = [&words] { return Integer(absl::StripPrefix(words[2], "@")); };
+  if (words[0] == "push") return Push(policy, Range(words[1]), clock());
+  if (words[0] == "read") return Read(policy, static_cast<ReplicaId>(Integer(words[1])), clock());
+  if (words[0] == "dropped") return absl::StrCat(policy.dropped());
+  const auto index = static_cast<int32_t>(Integer(words[1]));
+  if (words[0] == "clock") return absl::StrCat(policy.GroupClock(index));
+  if (words[0] == "replica") return absl::StrCat(policy.ReplicaClock(index));
+  if (words[0] == "covered") return absl::StrCat(policy.Covered(index));
+  return absl::StrCat("unknown event `", words[0], "`");
+}
+
+void RunScript(const ConsistencyOptions& options, const std::string& script) {
+  ConsistencyPolicy policy = Make(options);
+  int number = 0;
+  for (const absl::string_view line : absl::StrSplit(script, '\n')) {
+    ++number;
+    if (absl::StripAsciiWhitespace(line).empty()) continue;
+    const std::pair<std::string, std::string> parts = absl::StrSplit(line, absl::MaxSplits("->", 1));
+    const std::vector<std::string> words = absl::StrSplit(parts.first, ' ', absl::SkipWhitespace());
+    EXPECT_EQ(Play(policy, words), absl::StripAsciiWhitespace(parts.second))
+        << "in line " << number << ": " << absl::StripAsciiWhitespace(line);
+  }
+}
+
+constexpr ConsistencyOptions kSync4{.replicas = 4, .group = 4};
+
+TEST(ConsistencyPolicy, SyncRoundWaitsForEveryReplica) {
+  RunScript(kSync4, R"(
+    read 0 @0    -> yes
+    read 0 @1    -> no
+    push 0 @0    -> hold
+    push 2..3 @0 -> hold
+    covered 0    -> 3
+    read 0 @1    -> no
+    push 1 @0    -> apply 4
+    clock 0      -> 1
+    covered 0    -> 0
+    read 0 @1    -> yes
+    read 3 @1    -> yes
+    read 3 @2    -> no
+    read 0 @0    -> yes
+    replica 2    -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, OneWorkerWithAllReplicasPushesWholeRounds) {
+  RunScript(kSync4, R"(
+    push 0..3 @0 -> apply 4
+    push 0..3 @1 -> apply 4
+    push 0..3 @1 -> applied
+    clock 0      -> 2
+  )");
+}
+
+TEST(ConsistencyPolicy, RetryWithinTheRoundIsADuplicate) {
+  RunScript(kSync4, R"(
+    push 0..1 @0 -> hold
+    push 0..1 @0 -> duplicate
+    push 1 @0    -> duplicate
+    covered 0    -> 2
+    push 2 @0    -> hold
+    push 2 @0    -> duplicate
+    push 3 @0    -> apply 4
+  )");
+}
+
+TEST(ConsistencyPolicy, RetryAfterTheRoundIsAlreadyApplied) {
+  RunScript(kSync4, R"(
+    push 0..1 @0 -> hold
+    push 2..3 @0 -> apply 4
+    push 2..3 @0 -> applied
+    push 3 @0    -> applied
+    push 0..3 @0 -> applied
+    push 0..3 @1 -> apply 4
+    push 0 @0    -> applied
+    clock 0      -> 2
+  )");
+}
+
+TEST(ConsistencyPolicy, ContainingRangeReplacesWhatIsHeld) {
+  // Replica 1 and then all of 0..3 go to a worker that sums more than the one before.
+  RunScript({.replicas = 8, .group = 8}, R"(
+    push 1 @0    -> hold
+    push 3 @0    -> hold
+    push 0..1 @0 -> hold
+    covered 0    -> 3
+    push 0..3 @0 -> hold
+    covered 0    -> 4
+    push 2 @0    -> duplicate
+    push 4..7 @0 -> apply 8
+  )");
+}
+
+TEST(ConsistencyPolicy, ReplicasThatCameOneByOneCoverTheirRange) {
+  RunScript(kSync4, R"(
+    push 1 @0    -> hold
+    push 0 @0    -> hold
+    push 0..1 @0 -> duplicate
+    push 3 @0    -> hold
+    push 2..3 @0 -> apply 4
+  )");
+}
+
+TEST(ConsistencyPolicy, WholeRangeFillsAPartlyCoveredRound) {
+  RunScript(kSync4, R"(
+    push 0 @0    -> hold
+    push 2..3 @0 -> hold
+    push 0..3 @0 -> apply 4
+    push 1 @0    -> applied
+  )");
+}
+
+TEST(ConsistencyPolicy, ArrivalOrderDoesNotMatter) {
+  RunScript(kSync4, R"(
+    push 3 @0 -> hold
+    push 1 @0 -> hold
+    push 0 @0 -> hold
+    push 2 @0 -> apply 4
+    push 2 @1 -> hold
+    push 3 @0 -> applied
+    push 0 @1 -> hold
+    push 3 @1 -> hold
+    push 1 @1 -> apply 4
+  )");
+}
+
+TEST(ConsistencyPolicy, GroupOfThree) {
+  RunScript({.replicas = 3, .group = 3}, R"(
+    push 1..2 @0 -> refused INVALID_ARGUMENT
+    push 2 @0    -> hold
+    push 0..1 @0 -> apply 3
+    push 0..2 @1 -> apply 3
+  )");
+}
+
+TEST(ConsistencyPolicy, GroupOfFiveWhereTheLastReplicaIsANodeOfItsOwn) {
+  RunScript({.replicas = 5, .group = 5}, R"(
+    push 4 @0    -> hold
+    push 3..4 @0 -> refused INVALID_ARGUMENT
+    push 2..3 @0 -> hold
+    push 0..3 @0 -> apply 5
+    push 0..4 @1 -> apply 5
+  )");
+}
+
+TEST(ConsistencyPolicy, GroupOfSix) {
+  RunScript({.replicas = 6, .group = 6}, R"(
+    push 4..5 @0 -> hold
+    push 2..5 @0 -> refused INVALID_ARGUMENT
+    push 5 @0    -> duplicate
+    push 0..3 @0 -> apply 6
+  )");
+}
+
+TEST(ConsistencyPolicy, GroupOfSeven) {
+  RunScript({.replicas = 7, .group = 7}, R"(
+    push 6 @0    -> hold
+    push 5..6 @0 -> refused INVALID_ARGUMENT
+    push 4..6 @0 -> hold
+    push 6 @0    -> duplicate
+    push 0..3 @0 -> apply 7
+  )");
+}
+
+TEST(ConsistencyPolicy, AsyncReplicasNeverWaitForOthers) {
+  RunScript({.replicas = 2, .group = 1, .staleness = ConsistencyOptions::kUnbounded}, R"(
+    push 0 @0 -> apply 1
+    push 0 @1 -> apply 1
+    push 0 @2 -> apply 1
+    read 0 @3 -> yes
+    read 1 @0 -> yes
+    read 1 @1 -> no
+    push 1 @0 -> apply 1
+    push 1 @0 -> applied
+    clock 0   -> 3
+    clock 1   -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, FastReplicaWaitsAtStalenessBound) {
+  RunScript({.replicas = 2, .group = 1, .staleness = 2}, R"(
+    push 0 @0 -> apply 1
+    push 0 @1 -> apply 1
+    read 0 @2 -> yes
+    push 0 @2 -> apply 1
+    read 0 @3 -> no
+    push 0 @3 -> refused FAILED_PRECONDITION
+    clock 0   -> 3
+    push 1 @0 -> apply 1
+    read 0 @3 -> yes
+    push 0 @3 -> apply 1
+    read 0 @4 -> no
+    push 1 @1 -> apply 1
+    read 0 @4 -> yes
+    read 1 @2 -> yes
+  )");
+}
+
+TEST(ConsistencyPolicy, StalenessZeroWithGroupsOfOneIsLockstep) {
+  RunScript({.replicas = 3, .group = 1, .staleness = 0}, R"(
+    push 2 @0 -> apply 1
+    read 2 @1 -> no
+    push 0 @0 -> apply 1
+    read 2 @1 -> no
+    push 1 @0 -> apply 1
+    read 2 @1 -> yes
+    read 0 @1 -> yes
+  )");
+}
+
+TEST(ConsistencyPolicy, GroupsReduceInsideAndDoNotWaitForOneAnother) {
+  RunScript({.replicas = 6, .group = 3, .staleness = ConsistencyOptions::kUnbounded}, R"(
+    push 3..4 @0 -> hold
+    push 2..3 @0 -> refused INVALID_ARGUMENT
+    push 0..5 @0 -> refused INVALID_ARGUMENT
+    push 0..1 @0 -> hold
+    push 5 @0    -> apply 3
+    clock 1      -> 1
+    clock 0      -> 0
+    read 4 @1    -> yes
+    read 0 @1    -> no
+    push 3..5 @1 -> apply 3
+    push 2 @0    -> apply 3
+    read 0 @1    -> yes
+    replica 4    -> 2
+    replica 1    -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, GroupsUnderABoundWaitForTheSlowestGroup) {
+  RunScript({.replicas = 4, .group = 2, .staleness = 1}, R"(
+    push 0..1 @0 -> apply 2
+    push 0..1 @1 -> apply 2
+    read 1 @2    -> no
+    push 2 @0    -> hold
+    read 1 @2    -> no
+    push 3 @0    -> apply 2
+    read 1 @2    -> yes
+  )");
+}
+
+TEST(ConsistencyPolicy, LateReplicaIsDroppedAndJumpsToTheCurrentRound) {
+  RunScript({.replicas = 4, .group = 4, .drop_stragglers = 1}, R"(
+    push 0..1 @0 -> hold
+    push 3 @0    -> apply 3
+    dropped      -> 1
+    read 3 @1    -> yes
+    push 2 @0    -> dropped
+    push 2 @0    -> dropped
+    dropped      -> 1
+    replica 2    -> 0
+    read 2 @1    -> yes
+    push 2 @1    -> hold
+    push 0..1 @1 -> apply 3
+    replica 2    -> 2
+    push 3 @1    -> dropped
+    dropped      -> 2
+  )");
+}
+
+TEST(ConsistencyPolicy, RetryOfAReplicaThatCountedIsNotDropped) {
+  RunScript({.replicas = 4, .group = 4, .drop_stragglers = 1}, R"(
+    push 2 @0    -> hold
+    push 0..1 @0 -> apply 3
+    push 2 @0    -> applied
+    push 0 @0    -> applied
+    push 0..1 @0 -> applied
+    push 2..3 @0 -> dropped
+    push 3 @0    -> dropped
+    push 2..3 @1 -> hold
+    push 2 @0    -> applied
+    push 0..1 @1 -> apply 4
+    dropped      -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, RangeMayCloseARoundWithMoreThanItsQuorum) {
+  RunScript({.replicas = 4, .group = 4, .drop_stragglers = 2}, R"(
+    push 0 @0    -> hold
+    push 2..3 @0 -> apply 3
+    dropped      -> 1
+    push 1 @0    -> dropped
+    push 0..3 @1 -> apply 4
+    dropped      -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, RefusesWhatNoHonestReplicaSends) {
+  RunScript(kSync4, R"(
+    push 4 @0    -> refused INVALID_ARGUMENT
+    push -1 @0   -> refused INVALID_ARGUMENT
+    push 3..4 @0 -> refused INVALID_ARGUMENT
+    push 1..0 @0 -> refused INVALID_ARGUMENT
+    push 1..2 @0 -> refused INVALID_ARGUMENT
+    push 0 @-1   -> refused INVALID_ARGUMENT
+    push 0 @1    -> refused FAILED_PRECONDITION
+    push 0 @9223372036854775807 -> refused FAILED_PRECONDITION
+    read 4 @0    -> refused INVALID_ARGUMENT
+    read -1 @0   -> refused INVALID_ARGUMENT
+    read 0 @-1   -> refused INVALID_ARGUMENT
+    read 0 @9223372036854775807 -> no
+    covered 0    -> 0
+    push 0..3 @0 -> apply 4
+    push 0 @2    -> refused FAILED_PRECONDITION
+    covered 0    -> 0
+  )");
+}
+
+TEST(ConsistencyPolicy, RefusesOptionsOutOfRange) {
+  const auto code = [](const ConsistencyOptions& options) {
+    return ConsistencyPolicy::Create(options).status().code();
+  };
+  EXPECT_EQ(code({.replicas = 0, .group = 1}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.replicas = 4, .group = 0}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.replicas = 4, .group = 3}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.replicas = 4, .group = 8}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.replicas = 4, .group = 2, .staleness = -2}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.replicas = 4, .group = 4, .drop_stragglers = 4}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.replicas = 4, .group = 4, .drop_stragglers = -1}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.replicas = 4, .group = 2, .drop_stragglers = 1}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.replicas = 4, .group = 4, .drop_stragglers = 3}), absl::StatusCode::kOk);
+}
+
+TEST(ConsistencyPolicy, StalenessBoundPerMode) {
+  constexpr Clock kUnbounded = ConsistencyOptions::kUnbounded;
+  EXPECT_EQ((ConsistencyOptions{.replicas = 4, .group = 4, .staleness = 0}).StalenessBoundVersions(), 0);
+  EXPECT_EQ((ConsistencyOptions{.replicas = 4, .group = 1, .staleness = 3}).StalenessBoundVersions(), 21);
+  EXPECT_EQ((ConsistencyOptions{.replicas = 4, .group = 2, .staleness = 1}).StalenessBoundVersions(), 3);
+  EXPECT_EQ((ConsistencyOptions{.replicas = 4, .group = 1, .staleness = kUnbounded}).StalenessBoundVersions(),
+            kUnbounded);
+}
+
+// What every replica of a shard does, as the policy allows: read, compute, push.
+class Replicas {
+ public:
+  explicit Replicas(const ConsistencyOptions& options)
+      : policy_(Make(options)), read_at_(options.replicas, -1) {}
+
+  bool CanRead(ReplicaId replica) const {
+    return read_at_[replica] < 0 && *policy_.MayRead(replica, policy_.ReplicaClock(replica));
+  }
+  void ReadWeights(ReplicaId replica) { read_at_[replica] = version_; }
+  bool CanPush(ReplicaId replica) const { return read_at_[replica] >= 0; }
+  // Returns the staleness of the push.
+  int64_t PushGradient(ReplicaId replica) {
+    const int64_t staleness = version_ - read_at_[replica];
+    EXPECT_EQ(policy_.OnPush({replica, replica}, policy_.ReplicaClock(replica)).value(), Action::kApplyRound);
+    ++version_;
+    read_at_[replica] = -1;
+    return staleness;
+  }
+  void Step(ReplicaId replica) {
+    ReadWeights(replica);
+    PushGradient(replica);
+  }
+
+ private:
+  ConsistencyPolicy policy_;
+  Version version_ = 0;
+  std::vector<Version> read_at_;  // version that the replica computes on, or -1
+};
+
+constexpr ConsistencyOptions kSsp4{.replicas = 4, .group = 1, .staleness = 3};
+
+TEST(ConsistencyPolicy, WorstCaseReachesTheStalenessBound) {
+  Replicas replicas(kSsp4);
+  for (int step = 0; step < 3; ++step) replicas.Step(0);
+  replicas.ReadWeights(0);  // as far ahead as allowed
+  for (int step = 0; step < 7; ++step) {
+    for (ReplicaId other = 1; other < 4; ++other) {
+      ASSERT_TRUE(replicas.CanRead(other));
+      replicas.Step(other);
+    }
+  }
+  for (ReplicaId other = 1; other < 4; ++other) EXPECT_FALSE(replicas.CanRead(other));
+  EXPECT_EQ(replicas.PushGradient(0), kSsp4.StalenessBoundVersions());
+}
+
+TEST(ConsistencyPolicy, NoScheduleExceedsTheStalenessBound) {
+  for (uint32_t seed = 0; seed < 20; ++seed) {
+    std::mt19937 random(seed);
+    Replicas replicas(kSsp4);
+    for (int event = 0; event < 2000; ++event) {
+      const auto replica = static_cast<ReplicaId>(random() % 4);
+      if (replicas.CanRead(replica)) {
+        replicas.ReadWeights(replica);
+      } else if (replicas.CanPush(replica) && random() % 4 == 0) {
+        ASSERT_LE(replicas.PushGradient(replica), kSsp4.StalenessBoundVersions()) << "seed " << seed;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tessera

@@ -1,0 +1,52 @@
+#include "worker/nn/batch_check.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <vector>
+
+namespace tessera::nn {
+namespace {
+
+class CheckBatchTest : public testing::Test {
+ protected:
+  absl::Status Check(size_t values, std::vector<int32_t> labels) const {
+    const std::vector<float> images(values);
+    return CheckBatch(graph_, {images, labels});
+  }
+
+  const Graph graph_ = *Graph::Create(
+      {{.kind = "flatten"}, {.name = "fc", .kind = "linear", .options = {{"out_features", "3"}}}}, {1, 2, 2},
+      3);
+};
+
+TEST_F(CheckBatchTest, AcceptsWhatFits) { EXPECT_TRUE(Check(8, {0, 2}).ok()); }
+
+TEST_F(CheckBatchTest, RefusesAnEmptyBatch) { EXPECT_EQ(Check(0, {}).message(), "the batch is empty"); }
+
+TEST_F(CheckBatchTest, RefusesImagesOfAnotherSize) {
+  EXPECT_EQ(Check(7, {0, 2}).message(), "the batch has 7 image values; 2 images of [1,2,2] have 8");
+}
+
+TEST_F(CheckBatchTest, RefusesLabelsThatAreNoClass) {
+  EXPECT_EQ(Check(8, {0, 3}).message(), "label 3 of sample 1 of the batch is not in 0..2");
+  EXPECT_EQ(Check(8, {-1, 0}).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CountCorrect, TiesGoToTheLowestClass) {
+  const std::vector<float> logits = {1, 1, 0, /**/ 0, 2, 2, /**/ 3, 4, 5};
+  const std::vector<int32_t> lowest = {0, 1, 2}, highest = {1, 2, 1};
+  EXPECT_EQ(CountCorrect(logits, lowest), 3);
+  EXPECT_EQ(CountCorrect(logits, highest), 0);
+}
+
+TEST(AllFinite, FindsNanAndInfinity) {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  EXPECT_TRUE(AllFinite(std::vector<float>{0, -1, 3e38f}));
+  EXPECT_FALSE(AllFinite(std::vector<float>{0, nan}));
+  EXPECT_FALSE(AllFinite(std::vector<float>{-inf, 0}));
+  EXPECT_TRUE(AllFinite(std::vector<float>{}));
+}
+
+}  // namespace
+}  // namespace tessera::nn

@@ -1,0 +1,11 @@
+// What to say of a data set that is not there but comes in a package of the distribution.
+#pragma once
+
+#include <string>
+
+namespace tessera {
+
+// "; install it with `apt-get install ...`" when a package puts a data set into `folder`, else "".
+std::string InstallHint(const std::string& folder);
+
+}  // namespace tessera

@@ -1,0 +1,63 @@
+#include "worker/nn/batch_check.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace tessera::nn {
+namespace {
+
+template <typename T>
+int64_t CountCorrectRows(absl::Span<const T> logits, absl::Span<const int32_t> labels) {
+  const size_t classes = logits.size() / labels.size();
+  int64_t correct = 0;
+  for (size_t n = 0; n < labels.size(); ++n) {
+    const auto row = logits.subspan(n * classes, classes);
+    // max_element gives the first of equals: the lowest class.
+    if (std::max_element(row.begin(), row.end()) - row.begin() == labels[n]) ++correct;
+  }
+  return correct;
+}
+
+template <typename T>
+bool AllFiniteIn(absl::Span<const T> values) {
+  return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
+}
+
+}  // namespace
+
+absl::Status CheckBatch(const Graph& graph, const Batch& batch) {
+  if (batch.labels.empty()) return absl::InvalidArgumentError("the batch is empty");
+  const int64_t expected = batch.size() * NumElements(graph.image());
+  if (static_cast<int64_t>(batch.images.size()) != expected) {
+    return absl::InvalidArgumentError(absl::StrCat("the batch has ", batch.images.size(), " image values; ",
+                                                   batch.size(), " images of ", ToString(graph.image()),
+                                                   " have ", expected));
+  }
+  for (size_t n = 0; n < batch.labels.size(); ++n) {
+    if (batch.labels[n] >= 0 && batch.labels[n] < graph.classes()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("label ", batch.labels[n], " of sample ", n,
+                                                   " of the batch is not in 0..", graph.classes() - 1));
+  }
+  return absl::OkStatus();
+}
+
+int64_t CountCorrect(absl::Span<const float> logits, absl::Span<const int32_t> labels) {
+  return CountCorrectRows(logits, labels);
+}
+
+int64_t CountCorrect(absl::Span<const double> logits, absl::Span<const int32_t> labels) {
+  return CountCorrectRows(logits, labels);
+}
+
+bool AllFinite(absl::Span<const float> values) { return AllFiniteIn(values); }
+bool AllFinite(absl::Span<const double> values) { return AllFiniteIn(values); }
+
+absl::Status NotFiniteOutput(const Node& node) {
+  return absl::OutOfRangeError(absl::StrCat("layer `", node.name, "`: output is not finite"));
+}
+
+absl::Status NotFiniteLoss() { return absl::OutOfRangeError("loss is not finite"); }
+
+}  // namespace tessera::nn

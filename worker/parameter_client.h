@@ -1,0 +1,85 @@
+// A worker's side of the exchange: one connection to each server; pushes blocks shard by shard, installs what comes back.
+// Knows no transport: the caller opens the connections.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/exchange.h"
+#include "common/mutex.h"
+#include "common/shard_layout.h"
+#include "worker/pulled_weights.h"
+
+namespace tessera {
+
+struct ServerPeer {
+  std::string name;             // "server 1 (127.0.0.1:4242)", for messages
+  int node_id = 0;
+  std::vector<ShardId> shards;  // of which it is the primary
+};
+
+struct ParameterClientOptions {
+  std::string node;  // "worker 0", for the servers' messages
+  int64_t term = 0;
+};
+
+// Thread-safe. Push and Request never block; what waits for credit stays queued by reference.
+class ParameterClient {
+ public:
+  // Opens a connection to peer `server`; its messages go to `receiver`.
+  using Opener = std::function<std::shared_ptr<ExchangeSender>(size_t server, std::shared_ptr<ExchangeReceiver>)>;
+
+  // `weights` gets every answer. Errors: kInvalidArgument, a shard that no server or more than one holds.
+  static absl::StatusOr<std::unique_ptr<ParameterClient>> Create(ParameterClientOptions options, ShardLayout layout,
+                                                                 std::vector<ServerPeer> servers,
+                                                                 std::shared_ptr<PulledWeights> weights);
+  ~ParameterClient();
+
+  // Opens every connection and waits until every server has said hello.
+  // Errors: kDeadlineExceeded, names the server; kFailedPrecondition, another protocol version; kUnavailable.
+  absl::Status Connect(const Opener& opener, absl::Duration timeout);
+
+  // Asks for all weights for minibatch `clock`, on behalf of `replicas`, the first layers first.
+  void Request(ReplicaRange replicas, Clock clock);
+
+  // Queues the gradient of a block, shard by shard, by reference. With `wants_weights` the answers are the weights for
+  // clock + 1. Blocks that the next forward needs first go first.
+  void Push(int block, ReplicaRange replicas, Clock clock, std::shared_ptr<const TensorBuffer> gradient,
+            bool wants_weights);
+
+  // Everything that waits ends with `status`. The first failure counts.
+  void Fail(absl::Status status);
+  // Called once, from a transport's thread, when a connection breaks: who and why.
+  void set_on_lost(std::function<void(const ServerPeer&, absl::Status)> on_lost);
+
+  int64_t pushed_bytes() const;  // tensor bytes queued
+  int64_t pulled_bytes() const;  // tensor bytes received
+
+ private:
+  class Peer;
+  ParameterClient(ParameterClientOptions options, ShardLayout layout, std::shared_ptr<PulledWeights> weights);
+  void OnHello(absl::Status status);
+  void OnLost(const ServerPeer& peer, absl::Status reason);
+  ExchangeMessage Header(MessageKind kind, ShardId shard, ReplicaRange replicas, Clock clock) const;
+
+  const ParameterClientOptions options_;
+  const ShardLayout layout_;
+  const std::shared_ptr<PulledWeights> weights_;
+  std::vector<std::shared_ptr<Peer>> peers_;
+  std::vector<Peer*> primary_;  // by shard
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  size_t greeted_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(const ServerPeer&, absl::Status)> on_lost_ ABSL_GUARDED_BY(mutex_);
+  int64_t pushed_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t pulled_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace tessera

@@ -1,0 +1,203 @@
+#include "worker/worker_node.h"
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/rpc/cluster_map.h"
+#include "common/rpc/exchange_client.h"
+#include "common/rpc/node_agent.h"
+#include "common/status.h"
+#include "config/job_loader.h"
+#include "job/job_plan.h"
+#include "worker/cpu/fingerprint.h"
+#include "worker/data/normalization.h"
+#include "worker/trainer.h"
+
+namespace tessera {
+namespace {
+
+constexpr absl::Duration kConnectTimeout = absl::Seconds(30);
+
+// What a worker's training is made of; members in order of construction.
+struct Training {
+  JobPlan plan;
+  JobData data;
+  std::unique_ptr<nn::Executor> executor;
+  std::unique_ptr<Sampler> sampler;
+  std::unique_ptr<BatchLoader> train_loader;
+  std::unique_ptr<BatchLoader> test_loader;
+};
+
+absl::StatusOr<Normalization> MakeNormalization(const NormalizeSpec& spec, const Dataset& train) {
+  if (spec.measured) return Normalization::Measure(train);
+  return Normalization::Create(spec.mean, spec.std);
+}
+
+absl::StatusOr<Training> Prepare(const JobSpec& job) {
+  Training training;
+  TESSERA_ASSIGN_OR_RETURN(training.data, OpenJobData(job.data));
+  TESSERA_ASSIGN_OR_RETURN(training.plan, MakeJobPlan(job, training.data));
+  TESSERA_ASSIGN_OR_RETURN(training.executor,
+                           nn::ExecutorRegistry::Create("device", job.device.kind, training.plan.graph,
+                                                        nn::ExecutorOptions{job.device.threads}));
+  TESSERA_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(job.seed, training.data.train->size(),
+                                                            job.train.replicas, job.train.batch_size));
+  training.sampler = std::make_unique<Sampler>(std::move(sampler));
+  TESSERA_ASSIGN_OR_RETURN(const Normalization normalization,
+                           MakeNormalization(job.data.normalize, *training.data.train));
+  TESSERA_ASSIGN_OR_RETURN(BatchLoader train, BatchLoader::Create(training.data.train, normalization));
+  training.train_loader = std::make_unique<BatchLoader>(std::move(train));
+  if (training.data.test != nullptr) {
+    TESSERA_ASSIGN_OR_RETURN(BatchLoader test, BatchLoader::Create(training.data.test, normalization));
+    training.test_loader = std::make_unique<BatchLoader>(std::move(test));
+  }
+  return training;
+}
+
+// This worker's data must be what the coordinator planned with.
+absl::Status CheckSameData(const JobPlan& plan, const wire::ClusterMap& map) {
+  if (plan.train_samples == map.train_samples() && plan.test_samples == map.test_samples() &&
+      plan.steps_per_epoch == map.steps_per_epoch()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("the data sets here have ", plan.train_samples, " and ", plan.test_samples,
+                   " samples, the coordinator's ", map.train_samples(), " and ", map.test_samples()));
+}
+
+// The replicas of worker `index`, or none.
+std::vector<ReplicaId> ReplicasOf(const wire::ClusterMap& map, int index) {
+  for (const wire::WorkerEntry& entry : map.workers()) {
+    if (entry.index() == index) return std::vector<ReplicaId>(entry.replicas().begin(), entry.replicas().end());
+  }
+  return {};
+}
+
+std::vector<ServerPeer> Servers(const wire::ClusterMap& map) {
+  std::vector<ServerPeer> servers;
+  for (const wire::ServerEntry& entry : map.servers()) {
+    servers.push_back({absl::StrCat("server ", entry.index(), " (", entry.address(), ")"), entry.node_id(),
+                       std::vector<ShardId>(entry.shards().begin(), entry.shards().end())});
+  }
+  return servers;
+}
+
+void FillHeartbeat(const Trainer& trainer, const ParameterClient& client, wire::HeartbeatRequest* request) {
+  const TrainerProgress progress = trainer.progress();
+  for (const ReplicaTotals& totals : progress.replicas) {
+    wire::ReplicaProgress* replica = request->add_replicas();
+    replica->set_replica(totals.replica);
+    replica->set_clock(totals.clock);
+    replica->set_epoch(totals.current.epoch);
+    replica->set_loss_sum(totals.current.loss_sum);
+    replica->set_loss_count(totals.current.minibatches);
+    replica->set_correct(totals.current.correct);
+    replica->set_last_epoch(totals.last.epoch);
+    replica->set_last_loss_sum(totals.last.loss_sum);
+    replica->set_last_loss_count(totals.last.minibatches);
+    replica->set_last_correct(totals.last.correct);
+  }
+  request->set_training_seconds(progress.training_seconds);
+  request->set_pushed_bytes(client.pushed_bytes());
+  request->set_pulled_bytes(client.pulled_bytes());
+}
+
+wire::ReportEvaluationRequest EvaluationReport(Clock clock, absl::Span<const EvaluationChunk> chunks) {
+  wire::ReportEvaluationRequest request;
+  request.set_clock(clock);
+  for (const EvaluationChunk& chunk : chunks) {
+    wire::EvaluationChunk* reported = request.add_chunks();
+    reported->set_chunk(chunk.chunk);
+    reported->set_samples(chunk.samples);
+    reported->set_correct(chunk.correct);
+    reported->set_loss_sum(chunk.loss_sum);
+  }
+  return request;
+}
+
+// Trains this worker's replicas to the end. `lost_node` gets the id of a server whose connection broke.
+absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap& map,
+                   const std::vector<ReplicaId>& replicas, std::atomic<int>* lost_node) {
+  const JobPlan& plan = training->plan;
+  ExchangeClient transport;
+  auto weights = std::make_shared<PulledWeights>(plan.layout);
+  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ParameterClient> client,
+                           ParameterClient::Create({agent->name(), map.term()}, plan.layout, Servers(map), weights));
+  client->set_on_lost([lost_node](const ServerPeer& peer, const absl::Status&) { *lost_node = peer.node_id; });
+  // The agent's threads may still be in these calls when we return: they share what they touch.
+  agent->set_on_end([client](absl::Status end) {
+    client->Fail(end.ok() ? absl::CancelledError("the job was stopped") : end);
+  });
+
+  TrainerOptions options;
+  options.seed = plan.job.seed;
+  options.replicas = plan.job.train.replicas;
+  options.local = {replicas.front(), replicas.back()};
+  options.steps_per_epoch = plan.steps_per_epoch;
+  options.epochs = plan.job.train.epochs;
+  options.test_samples = static_cast<uint32_t>(plan.test_samples);
+  const TrainerParts parts{plan.graph,
+                           training->executor.get(),
+                           training->sampler.get(),
+                           training->train_loader.get(),
+                           training->test_loader.get(),
+                           client.get(),
+                           weights.get()};
+  const auto trainer = std::make_shared<Trainer>(
+      options, parts, [agent](Clock clock, absl::Span<const EvaluationChunk> chunks) {
+        return agent->ReportEvaluation(EvaluationReport(clock, chunks));
+      });
+  agent->set_progress_source(
+      [trainer, client](wire::HeartbeatRequest* request) { FillHeartbeat(*trainer, *client, request); });
+
+  absl::Status status = client->Connect(
+      [&](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
+        return transport.Open(map.servers(static_cast<int>(server)).address(), std::move(receiver));
+      },
+      kConnectTimeout);
+  if (status.ok()) status = trainer->Run();
+  if (status.ok()) status = agent->WaitForEnd();  // connections stay until the coordinator has collected the weights
+  agent->set_progress_source({});
+  agent->set_on_end({});
+  return status;
+}
+
+absl::Status Work(NodeAgent* agent, std::atomic<int>* lost_node) {
+  TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
+  TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job));
+  TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap());
+  TESSERA_RETURN_IF_ERROR(CheckSameData(training.plan, map));
+  const std::vector<ReplicaId> replicas = ReplicasOf(map, agent->index());
+  if (replicas.empty()) {
+    spdlog::info("{} has no replica to run and stays idle", agent->name());
+    return agent->WaitForEnd();
+  }
+  spdlog::info("{} runs replicas {}..{}", agent->name(), replicas.front(), replicas.back());
+  return Train(agent, &training, map, replicas, lost_node);
+}
+
+}  // namespace
+
+absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* signals) {
+  NodeOptions node;
+  node.coordinator = options.coordinator;
+  node.kind = wire::WORKER;
+  node.fingerprint = cpu::MachineFingerprint();
+  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<NodeAgent> agent, NodeAgent::Join(node));
+  spdlog::info("{} joined", agent->name());
+  signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
+
+  std::atomic<int> lost_node{0};
+  const absl::Status status = Work(agent.get(), &lost_node);
+  if (!status.ok() && !absl::IsAborted(status) && !absl::IsCancelled(status)) agent->ReportFailure(status, lost_node);
+  signals->Watch({});
+  agent->Leave();
+  return status;
+}
+
+}  // namespace tessera

@@ -1,0 +1,18 @@
+// A worker as a process: joins the cluster, trains its replicas, stays until the job is over.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/signal_watcher.h"
+
+namespace tessera {
+
+struct WorkerNodeOptions {
+  std::string coordinator;  // host:port
+};
+
+// Runs until the job is over or a signal ends it. Errors: what ended it, in one line.
+absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* signals);
+
+}  // namespace tessera
