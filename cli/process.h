@@ -53,6 +53,8 @@ class Process {
   // How the child ended, once it has. Never blocks.
   const std::optional<ProcessExit>& TryWait();
   bool running() { return !TryWait().has_value(); }
+  // What TryWait() last said.
+  const std::optional<ProcessExit>& exit() const { return exit_; }
   // Does nothing once the child was reaped.
   void Kill(int signal);
 

@@ -34,7 +34,7 @@ std::vector<size_t> ProcessGroup::TakeExits() {
     exits.push_back(i);
   }
   std::stable_partition(exits.begin(), exits.end(),
-                        [this](size_t i) { return processes_[i]->TryWait()->signaled; });
+                        [this](size_t i) { return processes_[i]->exit()->signaled; });
   return exits;
 }
 

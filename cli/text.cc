@@ -73,7 +73,8 @@ std::string FormatSeconds(double seconds) {
 }
 
 std::string FormatLoss(double loss) {
-  return std::isfinite(loss) ? absl::StrFormat("%#.4g", loss) : std::string("nan");
+  if (!std::isfinite(loss)) return "nan";
+  return std::abs(loss) < 100 ? absl::StrFormat("%.4f", loss) : absl::StrFormat("%.4g", loss);
 }
 
 std::string FormatAccuracy(double accuracy) {
@@ -127,7 +128,7 @@ std::string FormatBar(const TextStyle& style, double fraction, int width) {
   const double share = std::isfinite(fraction) ? std::clamp(fraction, 0.0, 1.0) : 0.0;
   const int filled = static_cast<int>(share * width);
   return absl::StrCat(Paint(style, Tone::kGood, Repeat(style.unicode ? "━" : "#", filled)),
-                      Paint(style, Tone::kDim, Repeat(style.unicode ? "━" : ".", width - filled)));
+                      Paint(style, Tone::kDim, Repeat(style.unicode ? "─" : ".", width - filled)));
 }
 
 }  // namespace tessera::cli

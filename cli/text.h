@@ -24,7 +24,7 @@ std::string Paint(const TextStyle& style, Tone tone, absl::string_view text);
 std::string FormatCount(double value);
 // "41 s", "2 min 05 s", "1 h 02 min".
 std::string FormatSeconds(double seconds);
-// Four significant digits: "0.3121", "nan".
+// "0.3121", "1.234e+05", "nan".
 std::string FormatLoss(double loss);
 // Four decimals: "0.8931", "nan".
 std::string FormatAccuracy(double accuracy);

@@ -179,7 +179,7 @@ absl::Status Coordinator::WriteSummary(const std::string& json) const {
 void Coordinator::AwaitNodes() {
   MutexLock lock(&mutex_);
   const bool failed = state_.phase() == JobPhase::kFailed;
-  const absl::Time deadline = options_.now() + (failed ? kFailureNotice : kGoodbye);
+  const absl::Time deadline = state_.over_since() + (failed ? kFailureNotice : kGoodbye);
   while (!state_.NodesInformed() && options_.now() < deadline) {
     changed_.WaitWithTimeout(&mutex_, std::min(kLongestWait, deadline - options_.now()));
   }

@@ -34,9 +34,10 @@ bool JobProgress::FinishTraining(absl::Time now) {
   return true;
 }
 
-bool JobProgress::Succeed() {
+bool JobProgress::Succeed(absl::Time now) {
   if (phase_ != JobPhase::kFinishing) return false;
   phase_ = JobPhase::kDone;
+  over_since_ = now;
   return true;
 }
 
@@ -53,6 +54,7 @@ bool JobProgress::End(JobPhase phase, std::string message, absl::Time now) {
   phase_ = phase;
   message_ = std::move(message);
   ended_ = std::min(ended_, now);
+  over_since_ = now;
   return true;
 }
 

@@ -61,13 +61,14 @@ class JobProgress {
 
   JobPhase phase() const { return phase_; }
   bool over() const { return phase_ >= JobPhase::kDone; }
+  absl::Time over_since() const { return over_since_; }  // infinite future: it is not
   // Why it failed or stopped.
   const std::string& message() const { return message_; }
 
   // Each returns whether the phase changed.
   bool Start(absl::Time now);
   bool FinishTraining(absl::Time now);  // only when training_complete()
-  bool Succeed();
+  bool Succeed(absl::Time now);
   bool Fail(std::string message, absl::Time now);
   bool Stop(std::string message, absl::Time now);
 
@@ -105,7 +106,8 @@ class JobProgress {
   std::map<int64_t, std::vector<ReportedEpoch>> totals_;  // by epoch, then replica
   EvaluationResults evaluations_;
   absl::Time started_ = absl::InfinitePast();
-  absl::Time ended_ = absl::InfiniteFuture();
+  absl::Time ended_ = absl::InfiniteFuture();       // of training
+  absl::Time over_since_ = absl::InfiniteFuture();
 };
 
 }  // namespace tessera

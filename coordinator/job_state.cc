@@ -305,7 +305,7 @@ void JobState::Stop(const std::string& reason, absl::Time now) {
 }
 
 bool JobState::Succeed(absl::Time now) {
-  if (!progress_.Succeed()) return false;
+  if (!progress_.Succeed(now)) return false;
   log_.Line(absl::StrFormat("done in %.1f s", absl::ToDoubleSeconds(progress_.Elapsed(now))));
   return true;
 }

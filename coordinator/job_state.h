@@ -51,6 +51,7 @@ class JobState {
 
   JobPhase phase() const { return progress_.phase(); }
   bool over() const { return progress_.over(); }
+  absl::Time over_since() const { return progress_.over_since(); }
   const std::string& failure() const { return progress_.message(); }
   // After the job: no node waits to hear of it. After a failure they only need to have been told.
   bool NodesInformed() const;

@@ -54,14 +54,14 @@ class ParameterClient::Peer : public ExchangeReceiver {
   }
 
   void OnWeightsLocked(const ExchangeMessage& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const absl::Status status =
-        client_->weights_->Install(message.shard, message.clock, message.version, message.tensor);
-    if (!status.ok()) return FailLocked(status);
     const auto bytes = static_cast<int64_t>(message.tensor.size_bytes());
     {
       MutexLock lock(&client_->mutex_);
-      client_->pulled_bytes_ += bytes;
+      client_->pulled_bytes_ += bytes;  // first: who waits for these weights may ask for the count next
     }
+    const absl::Status status =
+        client_->weights_->Install(message.shard, message.clock, message.version, message.tensor);
+    if (!status.ok()) return FailLocked(status);
     sender_->Grant(bytes);
   }
 

@@ -99,6 +99,7 @@ absl::Status Trainer::Run() {
       }
     }
     const Clock clock = (epoch + 1) * options_.steps_per_epoch;
+    TESSERA_RETURN_IF_ERROR(Annotate(AwaitAcknowledgement(clock), absl::StrCat("end of epoch ", epoch + 1)));
     TESSERA_RETURN_IF_ERROR(Annotate(Evaluate(clock), absl::StrCat("evaluation after epoch ", epoch + 1)));
   }
   return absl::OkStatus();
@@ -111,6 +112,16 @@ absl::Status Trainer::RunStep(ReplicaId replica, Clock clock) {
   TESSERA_ASSIGN_OR_RETURN(const nn::StepResult result,
                            parts_.executor->Step(batch, {options_.seed, replica, clock}, exchange_.get()));
   Record(replica, clock, result, absl::Now() - start);
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::AwaitAcknowledgement(Clock clock) {
+  for (size_t block = 0; block < parts_.graph->blocks().size(); ++block) {
+    TESSERA_RETURN_IF_ERROR(
+        parts_.weights->Wait(static_cast<int>(block), clock, absl::Now() + options_.patience).status());
+  }
+  MutexLock lock(&mutex_);
+  for (ReplicaTotals& totals : progress_.replicas) totals.clock = clock;
   return absl::OkStatus();
 }
 
@@ -136,7 +147,7 @@ void Trainer::Record(ReplicaId replica, Clock clock, const nn::StepResult& resul
     totals.last = totals.current;
     totals.current = {epoch, 0, 0, 0};
   }
-  totals.clock = clock + 1;
+  totals.clock = clock;  // it was computed on version `clock`, so that many pushes have been acknowledged
   totals.current.loss_sum += result.loss;
   totals.current.minibatches += 1;
   totals.current.correct += result.correct;

@@ -39,7 +39,7 @@ struct EpochTotals {
 };
 struct ReplicaTotals {
   ReplicaId replica = 0;
-  Clock clock = 0;         // minibatches fully pushed
+  Clock clock = 0;         // minibatches fully pushed: acknowledged by the weights that answered them
   EpochTotals current;
   EpochTotals last;        // the epoch before
 };
@@ -68,7 +68,7 @@ class Trainer {
   Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink);
   ~Trainer();
 
-  // Trains all epochs. Errors: a loss, activation or gradient that is not finite (kOutOfRange, names layer and step);
+  // Trains all epochs; returns when every push has been acknowledged. Errors: a loss, activation or gradient that is not finite (kOutOfRange, names layer and step);
   // those of the client and the sink.
   absl::Status Run();
 
@@ -77,6 +77,8 @@ class Trainer {
  private:
   class StepExchange;
   absl::Status RunStep(ReplicaId replica, Clock clock);
+  // Waits until the weights for `clock` have come: then every push before it is in them.
+  absl::Status AwaitAcknowledgement(Clock clock);
   absl::Status Evaluate(Clock clock);
   void Record(ReplicaId replica, Clock clock, const nn::StepResult& result, absl::Duration duration);
 

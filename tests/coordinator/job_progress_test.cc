@@ -103,7 +103,8 @@ TEST(JobProgress, RefusesReportsThatCannotBeAsAWhole) {
   too_good.current = {.epoch = 0, .loss_sum = 1, .minibatches = 1, .correct = 5};
   ReplicaReport negative = At(0, 1);
   negative.finished = {.epoch = 0, .loss_sum = 1, .minibatches = -1};
-  for (const ReplicaReport& bad : {At(2, 1), At(-1, 1), At(0, -1), At(0, 7), too_many, foreign_epoch, too_good, negative}) {
+  for (const ReplicaReport& bad :
+       {At(2, 1), At(-1, 1), At(0, -1), At(0, 7), too_many, foreign_epoch, too_good, negative}) {
     EXPECT_EQ(progress.RecordReplicas({At(1, 3), bad}).code(), absl::StatusCode::kInvalidArgument);
   }
   EXPECT_EQ(progress.images(), 0);
@@ -112,7 +113,8 @@ TEST(JobProgress, RefusesReportsThatCannotBeAsAWhole) {
 TEST(JobProgress, EvaluatesAtEpochsEndsOnly) {
   JobProgress progress = Started();
   for (const Clock clock : {-3, 0, 1, 4, 9}) {
-    EXPECT_EQ(progress.RecordEvaluation(clock, {{0, 1, 1, 0}}).code(), absl::StatusCode::kInvalidArgument) << clock;
+    EXPECT_EQ(progress.RecordEvaluation(clock, {{0, 1, 1, 0}}).code(), absl::StatusCode::kInvalidArgument)
+        << clock;
   }
 }
 
@@ -127,7 +129,7 @@ TEST(JobProgress, TheFirstEndCounts) {
   EXPECT_TRUE(progress.Fail("server 1 died", kStart + absl::Seconds(2)));
   EXPECT_FALSE(progress.Fail("worker 0 died", kStart + absl::Seconds(3)));
   EXPECT_FALSE(progress.Stop("stopped", kStart + absl::Seconds(3)));
-  EXPECT_FALSE(progress.Succeed());
+  EXPECT_FALSE(progress.Succeed(kStart));
   EXPECT_EQ(progress.phase(), JobPhase::kFailed);
   EXPECT_EQ(progress.message(), "server 1 died");
   EXPECT_EQ(progress.Elapsed(kStart + absl::Seconds(9)), absl::Seconds(2));
@@ -138,7 +140,7 @@ TEST(JobProgress, CannotBeStoppedOnceTrainingIsComplete) {
   ASSERT_TRUE(progress.RecordReplicas({At(0, 6), At(1, 6)}).ok());
   ASSERT_TRUE(progress.FinishTraining(kStart));
   EXPECT_FALSE(progress.Stop("stopped", kStart));
-  EXPECT_TRUE(progress.Succeed());
+  EXPECT_TRUE(progress.Succeed(kStart));
   EXPECT_TRUE(progress.over());
 }
 

@@ -19,7 +19,8 @@ ShardLayout LayoutOf(const std::vector<int64_t>& elements, int64_t shard_bytes) 
   std::vector<ParameterBlock> blocks;
   for (size_t i = 0; i < elements.size(); ++i) {
     const std::string layer = absl::StrCat("layer", i);
-    blocks.push_back({layer, i % 3 == 2 ? ParameterKind::kStatistic : ParameterKind::kWeight,
+    blocks.push_back({layer,
+                      i % 3 == 2 ? ParameterKind::kStatistic : ParameterKind::kWeight,
                       {{.name = layer + ".weight", .shape = {elements[i]}}}});
   }
   return *ShardLayout::Create(std::move(blocks), shard_bytes);

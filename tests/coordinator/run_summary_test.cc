@@ -13,10 +13,30 @@ using nlohmann::json;
 
 TEST(RunSummary, HasTheFieldsOfTheDesign) {
   const json summary = json::parse(FormatSummary({.job = "j", .status = "done"}));
-  for (const char* key :
-       {"test_accuracy", "test_loss", "train_loss", "epochs", "steps", "updates_per_shard", "images_per_second",
-        "wall_seconds", "mode", "replicas", "workers", "servers", "weights_digest", "pushed_bytes", "pulled_bytes",
-        "staleness", "resumed_from_step", "recomputed_steps", "events", "history", "job", "seed", "status", "message"}) {
+  for (const char* key : {"test_accuracy",
+                          "test_loss",
+                          "train_loss",
+                          "epochs",
+                          "steps",
+                          "updates_per_shard",
+                          "images_per_second",
+                          "wall_seconds",
+                          "mode",
+                          "replicas",
+                          "workers",
+                          "servers",
+                          "weights_digest",
+                          "pushed_bytes",
+                          "pulled_bytes",
+                          "staleness",
+                          "resumed_from_step",
+                          "recomputed_steps",
+                          "events",
+                          "history",
+                          "job",
+                          "seed",
+                          "status",
+                          "message"}) {
     EXPECT_TRUE(summary.contains(key)) << key;
   }
   for (const char* key : {"mean", "p50", "p99", "max", "bound", "clock_lead"}) {
@@ -30,7 +50,8 @@ TEST(RunSummary, HasTheFieldsOfTheDesign) {
 
 TEST(RunSummary, ReportsTheLastEpochAndAllOfThem) {
   RunSummary summary{.seed = 18446744073709551615u};
-  summary.history = {{1, 2.0, 0.25, EvaluationSummary{1.5, 0.5}}, {2, 1.0, 0.75, EvaluationSummary{0.5, 0.875}}};
+  summary.history = {{1, 2.0, 0.25, EvaluationSummary{1.5, 0.5}},
+                     {2, 1.0, 0.75, EvaluationSummary{0.5, 0.875}}};
   const json parsed = json::parse(FormatSummary(summary));
   EXPECT_EQ(parsed["test_accuracy"], 0.875);
   EXPECT_EQ(parsed["test_loss"], 0.5);
@@ -57,7 +78,8 @@ TEST(RunSummary, SurvivesTextThatIsNotUtf8) {
 
 TEST(TransferCounters, AddUpAndGiveQuantiles) {
   TransferCounters counters{.staleness_pushes = 98, .staleness_max = 1, .staleness_histogram = {97, 1}};
-  counters.Add({.pushed_bytes = 5, .staleness_pushes = 2, .staleness_max = 3, .staleness_histogram = {0, 0, 1, 1}});
+  counters.Add(
+      {.pushed_bytes = 5, .staleness_pushes = 2, .staleness_max = 3, .staleness_histogram = {0, 0, 1, 1}});
   EXPECT_THAT(counters.staleness_histogram, testing::ElementsAre(97, 1, 1, 1));
   EXPECT_EQ(counters.pushed_bytes, 5);
   EXPECT_EQ(counters.staleness_max, 3);

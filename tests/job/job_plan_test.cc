@@ -62,7 +62,8 @@ TEST(JobPlan, WorksWithoutATestSet) {
 TEST(JobPlan, RefusesAnEpochWithoutAStep) {
   const auto plan = MakeJobPlan(SmallJob(), {MakeFakeDataset(9), nullptr});
   EXPECT_EQ(plan.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(plan.status().message(), HasSubstr("9 training samples, but 2 replicas with minibatches of 5 need 10"));
+  EXPECT_THAT(plan.status().message(),
+              HasSubstr("9 training samples, but 2 replicas with minibatches of 5 need 10"));
 }
 
 TEST(JobPlan, RefusesTestImagesOfAnotherShapeWithPosition) {
@@ -83,7 +84,8 @@ TEST(JobPlan, NamesTheNearestModelAndItsPosition) {
   job.model.layers.clear();
   job.model.name = "lenet6";
   const auto plan = MakeJobPlan(job, {MakeFakeDataset(47), nullptr});
-  EXPECT_THAT(plan.status().message(), StartsWith("job.yaml:2:1: unknown model `lenet6`; did you mean `lenet5`?"));
+  EXPECT_THAT(plan.status().message(),
+              StartsWith("job.yaml:2:1: unknown model `lenet6`; did you mean `lenet5`?"));
 }
 
 TEST(JobPlan, RefusesNormalisationForOtherChannels) {

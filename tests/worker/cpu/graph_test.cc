@@ -123,8 +123,8 @@ TEST_P(CpuGraph, SharedGradientOfTwoThatBothGrow) {
 }
 
 TEST_P(CpuGraph, SumOfATensorWithItself) {
-  ExpectAgreementOf(
-      {Conv("x", "image", channels_), Layer("add", "twice", {"x", "x"}), Layer("relu", "relu", {"twice"})});
+  ExpectAgreementOf({Conv("x", "image", channels_), Layer("add", "thrice", {"x", "x", "x"}),
+                     Layer("relu", "relu", {"thrice"})});
 }
 
 TEST_P(CpuGraph, SumOfThreeOfWhichOneIsTheImage) {

@@ -1,0 +1,155 @@
+#include "cli/local_cluster.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "cli/file_descriptor.h"
+#include "cli/run_folder.h"
+#include "common/status.h"
+
+namespace tessera::cli {
+namespace {
+
+constexpr char kCoordinatorProgram[] = "tessera-coordinator";
+constexpr char kServerProgram[] = "tessera-server";
+constexpr char kWorkerProgram[] = "tessera-worker";
+constexpr size_t kLogTail = 4096;
+constexpr size_t kLongestQuote = 300;
+
+void Drain(int fd) {
+  char buffer[4096];
+  while (read(fd, buffer, sizeof(buffer)) > 0) {
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ProgramFolder() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return absl::UnavailableError(absl::StrCat("cannot read /proc/self/exe: ", error.message()));
+  return self.parent_path().string();
+}
+
+bool PortIsFree(int port) {
+  const FileDescriptor probe(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // As the listener does: connections of an earlier run that are still being forgotten do not count.
+  const int yes = 1;
+  setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return bind(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+}
+
+absl::StatusOr<int> PortOf(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 ||
+      port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("`", address, "` is not HOST:PORT"));
+  }
+  return port;
+}
+
+std::string LastLogLine(const std::string& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return "";
+  const auto size = static_cast<size_t>(file.tellg());
+  std::string tail(std::min(size, kLogTail), '\0');
+  file.seekg(static_cast<std::streamoff>(size - tail.size()));
+  file.read(tail.data(), static_cast<std::streamsize>(tail.size()));
+  absl::StripTrailingAsciiWhitespace(&tail);
+  return tail.substr(tail.rfind('\n') + 1, kLongestQuote);
+}
+
+absl::Status LocalCluster::Start(absl::Duration timeout, int extra, const std::function<bool()>& interrupted) {
+  TESSERA_RETURN_IF_ERROR(CheckPrograms());
+  std::vector<std::string> arguments = {"--config", options_.config,
+                                        "--bind",   absl::StrCat("127.0.0.1:", options_.port),
+                                        "--run-folder", options_.run_folder};
+  for (const std::string& setting : options_.settings) {
+    arguments.push_back("--set");
+    arguments.push_back(setting);
+  }
+  TESSERA_RETURN_IF_ERROR(StartDaemon("coordinator", kCoordinatorProgram, std::move(arguments)));
+  TESSERA_RETURN_IF_ERROR(AwaitAddress(timeout, extra, interrupted));
+  for (int i = 0; i < options_.servers; ++i) {
+    TESSERA_RETURN_IF_ERROR(
+        StartDaemon(absl::StrCat("server ", i), kServerProgram, {"--coordinator", address_}));
+  }
+  for (int i = 0; i < options_.workers; ++i) {
+    TESSERA_RETURN_IF_ERROR(
+        StartDaemon(absl::StrCat("worker ", i), kWorkerProgram, {"--coordinator", address_}));
+  }
+  return absl::OkStatus();
+}
+
+std::string LocalCluster::DescribeExit(size_t process, const ProcessExit& exit) const {
+  const Process& child = processes_.process(process);
+  const std::string quote = exit.signaled ? "" : LastLogLine(child.log_path());
+  return absl::StrCat(child.name(), " (pid ", child.pid(), ") ", Describe(exit), quote.empty() ? "" : ": ", quote,
+                      "; log: ", child.log_path());
+}
+
+absl::Status LocalCluster::CheckPrograms() const {
+  for (const char* program : {kCoordinatorProgram, kServerProgram, kWorkerProgram}) {
+    if (access(absl::StrCat(options_.programs, "/", program).c_str(), X_OK) == 0) continue;
+    return absl::NotFoundError(absl::StrCat(program, " is not in ", options_.programs, ", beside this program"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LocalCluster::StartDaemon(const std::string& node, const std::string& program,
+                                       std::vector<std::string> arguments) {
+  return processes_.Start({.name = node,
+                           .executable = absl::StrCat(options_.programs, "/", program),
+                           .arguments = std::move(arguments),
+                           .log_path = LogFile(options_.run_folder, node)});
+}
+
+absl::Status LocalCluster::AwaitAddress(absl::Duration timeout, int extra,
+                                        const std::function<bool()>& interrupted) {
+  const FileDescriptor changes(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (inotify_add_watch(changes.get(), options_.run_folder.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE) < 0) {
+    return absl::UnavailableError(absl::StrCat("cannot watch ", options_.run_folder, ": ", strerror(errno)));
+  }
+  const absl::Time deadline = absl::Now() + timeout;
+  while (!ReadAddress()) {
+    if (interrupted()) return absl::CancelledError("interrupted");
+    for (const size_t index : processes_.TakeExits()) {
+      const Process& coordinator = processes_.process(index);
+      return absl::AbortedError(DescribeExit(index, *coordinator.exit()));
+    }
+    if (absl::Now() >= deadline) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("the coordinator was not ready in ", absl::FormatDuration(timeout),
+                       "; log: ", LogFile(options_.run_folder, "coordinator")));
+    }
+    processes_.Wait({changes.get(), extra}, deadline - absl::Now());
+    Drain(changes.get());
+  }
+  return absl::OkStatus();
+}
+
+bool LocalCluster::ReadAddress() {
+  std::ifstream file(AddressFile(options_.run_folder));
+  return static_cast<bool>(std::getline(file, address_)) && !address_.empty();
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,70 @@
+// A whole cluster on this machine: one coordinator, servers and workers as child processes on loopback.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "cli/process_group.h"
+
+namespace tessera::cli {
+
+struct ClusterOptions {
+  std::string programs;               // folder of the daemons' executables
+  std::string config;                 // job file
+  std::vector<std::string> settings;  // KEY=VALUE, for the coordinator's --set
+  std::string run_folder;
+  int port = 0;  // of the coordinator; 0 takes a free one
+  int servers = 1;
+  int workers = 1;
+};
+
+// The folder of this program's executable, where the daemons are too.
+absl::StatusOr<std::string> ProgramFolder();
+
+// Whether a listener could take 127.0.0.1:`port` now.
+bool PortIsFree(int port);
+
+// The port of "host:port". Errors: kInvalidArgument, there is none.
+absl::StatusOr<int> PortOf(const std::string& address);
+
+// The last line of a process's log that says something, or "".
+std::string LastLogLine(const std::string& path);
+
+// Not thread-safe; to be used from the main thread (see Process). What still runs when it is destroyed is killed.
+class LocalCluster {
+ public:
+  explicit LocalCluster(ClusterOptions options) : options_(std::move(options)) {}
+
+  // Starts the coordinator, waits (at most `timeout`) for its address, then starts the nodes. `interrupted` is asked
+  // whenever `extra` is readable; true ends the wait.
+  // Errors: kNotFound, a daemon's program is missing; kAborted, the coordinator ended (with its last words);
+  // kDeadlineExceeded; kCancelled, interrupted; those of Process::Spawn.
+  absl::Status Start(absl::Duration timeout, int extra, const std::function<bool()>& interrupted);
+
+  // The coordinator's host:port, once started.
+  const std::string& address() const { return address_; }
+  ProcessGroup* processes() { return &processes_; }
+  // The coordinator is the first of the group.
+  static constexpr size_t kCoordinator = 0;
+  // "server 1 (pid 123) was killed by signal 9 (Killed); log: runs/x/logs/server-1.log", with the last line of the log
+  // when the process left by itself.
+  std::string DescribeExit(size_t process, const ProcessExit& exit) const;
+
+ private:
+  absl::Status CheckPrograms() const;
+  absl::Status StartDaemon(const std::string& node, const std::string& program,
+                           std::vector<std::string> arguments);
+  absl::Status AwaitAddress(absl::Duration timeout, int extra, const std::function<bool()>& interrupted);
+  // Reads the address file; false while it is not there.
+  bool ReadAddress();
+
+  const ClusterOptions options_;
+  std::string address_;
+  ProcessGroup processes_;
+};
+
+}  // namespace tessera::cli

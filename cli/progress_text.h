@@ -1,0 +1,39 @@
+// What people see of a running job, made from the coordinator's status. Pure functions and one small memory.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/text.h"
+#include "proto/coordinator_service.pb.h"
+
+namespace tessera::cli {
+
+// "epoch 3/5  train loss 0.3121  test accuracy 0.8931  test loss 0.2911  5,012 images/s  41 s"; no test columns
+// without a test set. The time is since the first step.
+std::string EpochLine(const wire::JobStatus& status, const wire::EpochResult& epoch);
+
+// "epoch 3/5  step 493/1,170  loss 0.3121  5,012 images/s  41 s to go", or the phase's words outside training.
+std::string ProgressLine(const wire::JobStatus& status);
+
+// The lines of a live view, at most `width` columns each: job, bar, figures, nodes.
+std::vector<std::string> LiveFrame(const wire::JobStatus& status, const TextStyle& style, int width);
+
+// The tables of `tessera status`.
+std::vector<std::string> StatusPage(const wire::JobStatus& status, const TextStyle& style);
+
+// "waiting for nodes", "running", ...
+std::string PhaseName(wire::Phase phase);
+
+// Remembers which lasting lines (an epoch's end, a warning) were handed out. Not thread-safe.
+class ProgressNews {
+ public:
+  // Those that are new in `status`, in order.
+  std::vector<std::string> Take(const wire::JobStatus& status);
+
+ private:
+  int epochs_ = 0;
+  int events_ = 0;
+};
+
+}  // namespace tessera::cli

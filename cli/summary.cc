@@ -1,0 +1,103 @@
+#include "cli/summary.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/text.h"
+#include "common/status.h"
+
+namespace tessera::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+std::string StringOf(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::optional<double> NumberOf(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+std::string EpochsAndTime(const Summary& summary) {
+  std::string text = absl::StrCat(summary.epochs, summary.epochs == 1 ? " epoch" : " epochs");
+  if (summary.wall_seconds.has_value()) absl::StrAppend(&text, " in ", FormatSeconds(*summary.wall_seconds));
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<Summary> ParseSummary(std::string text) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::DataLossError("not a run's summary");
+  Summary summary;
+  summary.text = std::move(text);
+  summary.job = StringOf(json, "job");
+  summary.status = StringOf(json, "status");
+  summary.message = StringOf(json, "message");
+  summary.mode = StringOf(json, "mode");
+  summary.weights_digest = StringOf(json, "weights_digest");
+  summary.epochs = static_cast<int64_t>(NumberOf(json, "epochs").value_or(0));
+  summary.steps = static_cast<int64_t>(NumberOf(json, "steps").value_or(0));
+  summary.test_accuracy = NumberOf(json, "test_accuracy");
+  summary.test_loss = NumberOf(json, "test_loss");
+  summary.train_loss = NumberOf(json, "train_loss");
+  summary.images_per_second = NumberOf(json, "images_per_second");
+  summary.wall_seconds = NumberOf(json, "wall_seconds");
+  if (summary.status.empty()) return absl::DataLossError("not a run's summary");
+  return summary;
+}
+
+absl::StatusOr<Summary> ReadSummary(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::NotFoundError(absl::StrCat("no summary at ", path));
+  std::ostringstream text;
+  text << file.rdbuf();
+  absl::StatusOr<Summary> summary = ParseSummary(std::move(text).str());
+  if (!summary.ok()) return Annotate(summary.status(), path);
+  return summary;
+}
+
+absl::Status WriteText(const std::string& path, absl::string_view text) {
+  // Not atomic: FILE may be a pipe or /dev/stdout.
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(text.data(), static_cast<std::streamsize>(text.size())).flush();
+  return file ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", path));
+}
+
+std::string OutcomeLine(const Summary& summary) {
+  if (summary.status == "failed") return absl::StrCat("failed: ", summary.message);
+  if (!summary.done()) {
+    return absl::StrCat(summary.status, " after ", FormatCount(static_cast<double>(summary.steps)), " steps",
+                        summary.message.empty() ? "" : ": ", summary.message);
+  }
+  std::string line = "finished: ";
+  if (summary.test_accuracy.has_value()) {
+    absl::StrAppend(&line, "test accuracy ", FormatAccuracy(*summary.test_accuracy), ", ");
+  }
+  if (summary.test_loss.has_value()) absl::StrAppend(&line, "test loss ", FormatLoss(*summary.test_loss), ", ");
+  return absl::StrCat(line, EpochsAndTime(summary));
+}
+
+std::vector<std::string> FigureLines(const Summary& summary) {
+  std::vector<std::string> lines;
+  const auto add = [&lines](const char* name, const std::string& value) {
+    lines.push_back(absl::StrFormat("  %-16s%s", name, value));
+  };
+  if (summary.test_accuracy.has_value()) add("test accuracy", FormatAccuracy(*summary.test_accuracy));
+  if (summary.test_loss.has_value()) add("test loss", FormatLoss(*summary.test_loss));
+  if (summary.train_loss.has_value()) add("train loss", FormatLoss(*summary.train_loss));
+  if (summary.images_per_second.has_value()) add("images/s", FormatCount(*summary.images_per_second));
+  if (summary.wall_seconds.has_value()) add("wall seconds", absl::StrFormat("%.1f", *summary.wall_seconds));
+  if (!summary.weights_digest.empty()) add("weights digest", summary.weights_digest);
+  return lines;
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,232 @@
+// The coordinator with its gRPC service in one process: clients over loopback, a clock that the test turns.
+#include "coordinator/coordinator.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "common/rpc/channel.h"
+#include "common/rpc/listener.h"
+#include "common/safetensors.h"
+#include "coordinator/coordinator_service.h"
+#include "tests/coordinator/test_job.h"
+
+namespace tessera {
+namespace {
+
+using testing::HasSubstr;
+using Stub = wire::CoordinatorService::Stub;
+
+// A clock for the coordinator's threads and the test's.
+class FakeTime {
+ public:
+  absl::Time Now() const {
+    MutexLock lock(&mutex_);
+    return now_;
+  }
+  void Pass(absl::Duration time) {
+    MutexLock lock(&mutex_);
+    now_ += time;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();
+};
+
+NamedTensors SomeTensors() { return {{"fc.weight", {{2}, {1.0f, 2.0f}}}}; }
+
+class CoordinatorTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    Start();
+  }
+  void TearDown() override {
+    stub_.reset();
+    if (listener_) listener_->Shutdown(absl::Seconds(1));
+  }
+
+  void Start() {
+    CoordinatorOptions options;
+    options.run_folder = folder_;
+    options.now = [this] { return time_.Now(); };
+    options.collect = [this](const ShardLayout&, absl::Span<const ServerAssignment> servers,
+                             Version expected) {
+      EXPECT_EQ(servers.size(), 1u);
+      EXPECT_EQ(expected, 8);
+      return collected_;
+    };
+    coordinator_ = std::make_unique<Coordinator>(MakeTestPlan(1, 1), options);
+    service_ = std::make_unique<CoordinatorService>(coordinator_.get());
+    auto listener = Listener::Start({}, {service_.get()});
+    ASSERT_TRUE(listener.ok()) << listener.status();
+    listener_ = *std::move(listener);
+    stub_ = wire::CoordinatorService::NewStub(CreateChannel(listener_->address()));
+  }
+
+  template <typename Request, typename Reply>
+  grpc::Status Call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
+                    const Request& request, Reply* reply) {
+    grpc::ClientContext context;
+    SetDeadline(&context, absl::Seconds(10));
+    return (stub_.get()->*method)(&context, request, reply);
+  }
+  grpc::Status Register(const wire::RegisterRequest& request) {
+    wire::RegisterReply reply;
+    return Call(&Stub::Register, request, &reply);
+  }
+  wire::Phase Beat(const wire::HeartbeatRequest& request) {
+    wire::HeartbeatReply reply;
+    const grpc::Status status = Call(&Stub::Heartbeat, request, &reply);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return reply.phase();
+  }
+  wire::JobStatus Status() {
+    wire::JobStatus reply;
+    EXPECT_TRUE(Call(&Stub::GetStatus, wire::GetStatusRequest(), &reply).ok());
+    return reply;
+  }
+  void JoinBoth() {
+    ASSERT_TRUE(Register(Introduction(wire::SERVER, 1)).ok());
+    ASSERT_TRUE(Register(Introduction(wire::WORKER, 2)).ok());
+  }
+  void FinishTraining() {
+    wire::HeartbeatRequest trained = HeartbeatOf(2);
+    AddReplica(&trained, 0, 8);
+    AddReplica(&trained, 1, 8);
+    Beat(trained);
+    wire::ReportEvaluationReply reply;
+    for (const int64_t clock : {4, 8}) {
+      ASSERT_TRUE(Call(&Stub::ReportEvaluation, EvaluationOf(2, clock, 0, 20, 15), &reply).ok());
+    }
+  }
+  // Heartbeats of `node` until it hears of the end; then it leaves.
+  wire::Phase BeatUntilTheEnd(int32_t node) {
+    wire::Phase phase = wire::WAITING;
+    while (phase < wire::DONE) phase = Beat(HeartbeatOf(node));
+    wire::HeartbeatRequest last = HeartbeatOf(node);
+    last.set_leaving(true);
+    Beat(last);
+    return phase;
+  }
+  nlohmann::json Summary() { return nlohmann::json::parse(std::ifstream(folder_ + "/summary.json")); }
+
+  FakeTime time_;
+  std::string folder_;
+  absl::StatusOr<CollectedModel> collected_ = CollectedModel{SomeTensors(), {.pushed_bytes = 12}};
+  std::unique_ptr<Coordinator> coordinator_;
+  std::unique_ptr<CoordinatorService> service_;
+  std::unique_ptr<Listener> listener_;
+  std::unique_ptr<Stub> stub_;
+};
+
+TEST_F(CoordinatorTest, RefusesAnotherProtocolVersionOverTheWire) {
+  wire::RegisterRequest request = Introduction(wire::SERVER, 1);
+  request.set_protocol_version(99);
+  const grpc::Status status = Register(request);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("version 99"));
+}
+
+TEST_F(CoordinatorTest, AnswersUnknownNodesWithAStatus) {
+  wire::HeartbeatReply reply;
+  EXPECT_EQ(Call(&Stub::Heartbeat, HeartbeatOf(-1), &reply).error_code(), grpc::StatusCode::NOT_FOUND);
+  wire::ClusterMap map;
+  EXPECT_EQ(Call(&Stub::GetClusterMap, wire::GetClusterMapRequest(), &map).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Status().phase(), wire::WAITING);
+}
+
+TEST_F(CoordinatorTest, AMissedLeaseShowsOnTheStatusPage) {
+  JoinBoth();
+  EXPECT_EQ(Status().phase(), wire::RUNNING);
+  time_.Pass(absl::Seconds(2));
+  Beat(HeartbeatOf(1));
+  time_.Pass(absl::Seconds(1));
+  coordinator_->Tick();
+  const wire::JobStatus status = Status();
+  EXPECT_EQ(status.phase(), wire::FAILED);
+  EXPECT_EQ(status.message(), "worker 0 (pid 102, here) died: no heartbeat for 3.0 s (lease 3s)");
+  EXPECT_FALSE(status.nodes(1).alive());
+  EXPECT_EQ(Beat(HeartbeatOf(1)), wire::FAILED);
+}
+
+TEST_F(CoordinatorTest, ADoneJobLeavesModelAndSummary) {
+  absl::Status result = absl::UnknownError("");
+  std::thread run([&] { result = coordinator_->Run(); });
+  JoinBoth();
+  FinishTraining();
+  EXPECT_EQ(BeatUntilTheEnd(2), wire::DONE);
+  EXPECT_EQ(Summary()["status"], "done");  // there before anyone is told
+  EXPECT_EQ(nlohmann::json::parse(Status().summary_json()), Summary());
+  EXPECT_EQ(BeatUntilTheEnd(1), wire::DONE);
+  run.join();
+  EXPECT_TRUE(result.ok()) << result;
+  EXPECT_EQ(Summary()["test_accuracy"], 0.75);
+  EXPECT_EQ(Summary()["pushed_bytes"], 12);
+  EXPECT_EQ(Summary()["weights_digest"], WeightsDigest(SomeTensors()));
+  const auto model = ReadSafetensors(folder_ + "/model.safetensors");
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(WeightsDigest(*model), WeightsDigest(SomeTensors()));
+}
+
+TEST_F(CoordinatorTest, AFailedCollectionFailsTheJobAndNamesTheServer) {
+  collected_ = absl::UnavailableError("server 0 (pid 101, 127.0.0.1:4001): gone");
+  absl::Status result;
+  std::thread run([&] { result = coordinator_->Run(); });
+  JoinBoth();
+  FinishTraining();
+  EXPECT_EQ(BeatUntilTheEnd(1), wire::FAILED);
+  EXPECT_EQ(BeatUntilTheEnd(2), wire::FAILED);
+  run.join();
+  EXPECT_EQ(result.message(), "server 0 (pid 101, 127.0.0.1:4001): gone");
+  EXPECT_EQ(Summary()["status"], "failed");
+  EXPECT_EQ(Summary()["message"], "server 0 (pid 101, 127.0.0.1:4001): gone");
+  EXPECT_TRUE(Summary()["updates_per_shard"].is_null());
+}
+
+TEST_F(CoordinatorTest, AStoppedJobEndsInOrder) {
+  absl::Status result = absl::UnknownError("");
+  std::thread run([&] { result = coordinator_->Run(); });
+  JoinBoth();
+  wire::StopReply reply;
+  EXPECT_TRUE(Call(&Stub::Stop, wire::StopRequest(), &reply).ok());
+  EXPECT_EQ(BeatUntilTheEnd(1), wire::STOPPED);
+  EXPECT_EQ(BeatUntilTheEnd(2), wire::STOPPED);
+  run.join();
+  EXPECT_TRUE(result.ok()) << result;
+  EXPECT_EQ(Summary()["status"], "stopped");
+  EXPECT_EQ(Summary()["message"], "stopped on request");
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/model.safetensors"));
+}
+
+TEST_F(CoordinatorTest, AJobWithoutNodesStopsAtOnce) {
+  coordinator_->RequestStop("stopped by SIGTERM");
+  EXPECT_TRUE(coordinator_->Run().ok());
+  EXPECT_EQ(Summary()["message"], "stopped by SIGTERM");
+}
+
+TEST_F(CoordinatorTest, AFailedJobDoesNotWaitLongForNodesThatDoNotAsk) {
+  JoinBoth();
+  wire::ReportFailureRequest report;
+  report.set_node_id(2);
+  report.set_message("the loss is not finite");
+  wire::ReportFailureReply reply;
+  ASSERT_TRUE(Call(&Stub::ReportFailure, report, &reply).ok());
+  time_.Pass(Coordinator::kFailureNotice);
+  const absl::Status result = coordinator_->Run();  // nobody is told, and both leases are good
+  EXPECT_EQ(result.message(), "worker 0 (pid 102, here): the loss is not finite");
+  EXPECT_EQ(Status().nodes(0).alive(), true);
+}
+
+}  // namespace
+}  // namespace tessera
