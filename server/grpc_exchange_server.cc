@@ -79,7 +79,7 @@ class GrpcExchangeServer::Connection : public ExchangeConnection {
   }
 
  protected:
-  void StartFinish(const absl::Status& reason) override {
+  void StartFinish(bool, const absl::Status& reason) override {
     stream_.Finish(ToGrpcStatus(reason), BeginFinishOperation());
   }
   absl::Status FinalStatus(const absl::Status& reason) const override { return reason; }

@@ -27,7 +27,10 @@ class ExchangeClient::Connection : public ExchangeConnection {
   }
 
  protected:
-  void StartFinish(const absl::Status&) override { stream_->Finish(&status_, BeginFinishOperation()); }
+  void StartFinish(bool closed, const absl::Status&) override {
+    if (closed) context_.TryCancel();  // the server has not ended the call: its status would never come
+    stream_->Finish(&status_, BeginFinishOperation());
+  }
   absl::Status FinalStatus(const absl::Status& reason) const override {
     return reason.ok() ? FromGrpcStatus(status_) : reason;
   }

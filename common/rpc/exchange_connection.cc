@@ -38,7 +38,7 @@ void ExchangeConnection::Send(ExchangeMessage message, int priority) {
   absl::Status added;
   {
     MutexLock lock(&mutex_);
-    if (closed_ || finishing_) return;
+    if (closed_ || broken_ || finishing_) return;
     if (message.kind == MessageKind::kHello) queue_.set_window(message.credit_bytes);
     added = queue_.Add(std::move(message), priority);
     if (added.ok()) PumpLocked();
@@ -81,7 +81,7 @@ void ExchangeConnection::OnWritten(bool ok) {
   MutexLock lock(&mutex_);
   writing_ = false;
   if (!ok) {
-    closed_ = true;  // the read fails as well and ends the call
+    broken_ = true;
     queue_.Clear();
   }
   PumpLocked();
@@ -118,7 +118,7 @@ void ExchangeConnection::Handle(const grpc::ByteBuffer& buffer) {
 void ExchangeConnection::MaybeFinishLocked() {
   if (reading_ || writing_ || finishing_) return;
   finishing_ = true;
-  StartFinish(close_reason_);
+  StartFinish(closed_, close_reason_);
 }
 
 void ExchangeConnection::OnFinished(bool) {

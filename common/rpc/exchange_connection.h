@@ -51,9 +51,9 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   // There never was a call: nothing to finish, nobody to tell.
   void Abandon() { thread_->Detach(); }
 
-  // Starts the call's last operation with `finish_operation()`; nothing else is under way, or only a read on the
-  // server's side. `reason` is what Close said, or OK.
-  virtual void StartFinish(const absl::Status& reason) = 0;
+  // Starts the call's last operation with BeginFinishOperation(); nothing else is under way, or only a read on the
+  // server's side. `closed`: Close was called, for `reason`; else the peer ended the call.
+  virtual void StartFinish(bool closed, const absl::Status& reason) = 0;
   // What the call ended with; asked after the finish operation.
   virtual absl::Status FinalStatus(const absl::Status& reason) const = 0;
   // Makes every operation under way end soon. Thread-safe.
@@ -81,7 +81,8 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   SendQueue queue_ ABSL_GUARDED_BY(mutex_);
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;     // by Close
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;     // a write failed: the peer is gone, the read will say so
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status close_reason_ ABSL_GUARDED_BY(mutex_);
 };

@@ -286,6 +286,18 @@ TEST_F(GrpcExchange, ReadShardsGivesTheNewestVersionsOrSaysWhy) {
   EXPECT_EQ(ReadShards(address, "test", {0}, absl::Seconds(20)).status().code(), absl::StatusCode::kUnavailable);
 }
 
+TEST_F(GrpcExchange, AClientMayCloseAtAnyMomentOfAnAnswer) {
+  // Each round closes while answers are being delivered; a close that waits for the server would never return.
+  for (int round = 0; round < 60; ++round) {
+    ExchangeClient client;
+    auto peer = std::make_shared<RecordingPeer>();
+    const std::shared_ptr<ExchangeSender> sender = client.Open(server_->address(), peer);
+    sender->Send(Hello());
+    for (int i = 0; i < 20; ++i) sender->Send(Read(i % 2, 0, 0));
+    peer->WaitForMessages(static_cast<size_t>(round % 20) + 1);
+  }
+}
+
 TEST_F(GrpcExchange, StatsAreServedOnTheSamePort) {
   auto stub = wire::ParameterService::NewStub(CreateChannel(server_->address()));
   grpc::ClientContext context;
