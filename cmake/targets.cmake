@@ -6,10 +6,6 @@ set(TESSERA_COMPILE_OPTIONS -Wall -Wextra -Wpedantic -Werror -Wno-missing-field-
 
 function(tessera_library name)
   cmake_parse_arguments(ARG "OBJECT" "" "SOURCES;DEPS" ${ARGN})
-  if(NOT ARG_SOURCES) # TEMPORARY
-    file(WRITE ${CMAKE_BINARY_DIR}/empty.cc "")
-    set(ARG_SOURCES ${CMAKE_BINARY_DIR}/empty.cc)
-  endif()
   if(ARG_OBJECT)
     add_library(${name} OBJECT ${ARG_SOURCES})
   else()

@@ -9,15 +9,15 @@ namespace {
 
 constexpr char kIntroduction[] = R"(# Reference of the job file
 
-One YAML file is a job. It is read strictly: an unknown key, a duplicate, a wrong type or a value out of range is
-an error with file, line and column. Sizes and times carry a unit: `512KiB`, `1MB`, `100B`; `500ms`, `3s`, `2m`.
-Anchors, aliases, tags and values of several lines are refused.
+One YAML file is a job. It is read strictly: an unknown key, a duplicate, a wrong type or a value out of
+range is an error with file, line and column. Sizes and times carry a unit: `512KiB`, `1MB`, `100B`; `500ms`,
+`3s`, `2m`. Anchors, aliases, tags and values of several lines are refused.
 
-Any key can be changed on the command line by `--set KEY=VALUE`, with the value in YAML: `--set train.epochs=1`,
-`--set model=resnet20`, `--set train.optimizer.lr=0.1`.
+Any key can be changed on the command line by `--set KEY=VALUE`, with the value in YAML:
+`--set train.epochs=1`, `--set model=resnet20`, `--set train.optimizer.lr=0.1`.
 
-`tessera config reference` prints this page, `tessera config show JOB` a job with everything that it leaves to
-defaults.
+`tessera config reference` prints this page, `tessera config show JOB` a job with everything that it leaves
+to defaults.
 )";
 
 std::string Code(absl::string_view text) { return text.empty() ? "" : absl::StrCat("`", text, "`"); }

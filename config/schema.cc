@@ -152,8 +152,8 @@ std::vector<Field> Fields() {
               "How often the training images are gone through."),
       Bool("train.deterministic", In(&JobSpec::train, &TrainSpec::deterministic),
            "`true` refuses workers whose processors, libraries or threads differ, since these may change the "
-           "last "
-           "bit of the weights; `false` lets them in, and the weights may then differ in their last bits."),
+           "last bit of the weights; `false` lets them in, and the weights may then differ in their last "
+           "bits."),
       Required(Name("train.optimizer.name", Optimizer(), "`sgd` or `momentum`.")),
       Name("train.schedule.name", Schedule(), "`constant` or `cosine` (down to 0 at the end)."),
       Choice(
@@ -182,8 +182,8 @@ std::vector<Field> Fields() {
 
       Choice("device.kind", In(&JobSpec::device, &DeviceSpec::kind),
              {.built = {"cpu", "reference"}, .not_built = {"cuda", "auto"}},
-             "`cpu`: fast, by oneDNN; `reference`: slow and plain, to check against. Short form: `device: "
-             "cpu`."),
+             "`cpu`: fast, by oneDNN; `reference`: slow and plain, to check against. "
+             "Short form: `device: cpu`."),
       Integer("device.threads", In(&JobSpec::device, &DeviceSpec::threads), 1, 1024,
               "Threads of one worker; `reference` has one."),
 

@@ -53,6 +53,9 @@ class Trainer::StepExchange : public nn::ParameterExchange {
     if (!AllFinite(gradient->span())) {
       return absl::OutOfRangeError(absl::StrCat("layer `", Block(block).layer, "`: its gradient is not finite"));
     }
+    // The push names the version it was computed on. A training step does not read the batch-norm statistics, so that
+    // those may still be on their way.
+    TESSERA_RETURN_IF_ERROR(Weights(block).status());
     std::optional<LocalReducer::Node> node =
         reducers_[static_cast<size_t>(block)].Add(replica_, std::move(gradient));
     if (node.has_value()) {

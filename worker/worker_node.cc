@@ -193,7 +193,9 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
   std::atomic<int> lost_node{0};
-  const absl::Status status = Work(agent.get(), &lost_node);
+  absl::Status status = Work(agent.get(), &lost_node);
+  // A server may hear of the job's end before us, and leave.
+  if (lost_node != 0 && agent->JobIsOver()) status = absl::OkStatus();
   if (!status.ok() && !absl::IsAborted(status) && !absl::IsCancelled(status)) agent->ReportFailure(status, lost_node);
   signals->Watch({});
   agent->Leave();

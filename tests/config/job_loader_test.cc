@@ -58,7 +58,8 @@ train:
   schedule: { name: cosine, warmup: 100 steps }
   consistency: { mode: sync, drop_stragglers: 0 }
   deterministic: false
-cluster: { coordinator: '[::1]:0', servers: 2, workers: 3, server_backups: 0, shard_bytes: 1MiB, lease: 500ms }
+cluster: { coordinator: '[::1]:0', servers: 2, workers: 3, server_backups: 0, shard_bytes: 1MiB,
+           lease: 500ms }
 device: { kind: cpu, threads: 4 }
 )");
   EXPECT_EQ(job.name, "all.of-it_1");

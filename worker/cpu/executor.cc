@@ -54,7 +54,8 @@ class CpuExecutor final : public nn::Executor {
   }
 
   std::string Fingerprint() const override {
-    return absl::StrCat(MachineFingerprint(), ", ", options_.threads, options_.threads == 1 ? " thread" : " threads");
+    return absl::StrCat(MachineFingerprint(), ", ", options_.threads,
+                        options_.threads == 1 ? " thread" : " threads");
   }
 
  private:

@@ -1,8 +1,9 @@
 #include "worker/cpu/fingerprint.h"
 
-#include <dnnl.hpp>
 #include <gnu/libc-version.h>
 #include <unistd.h>
+
+#include <dnnl.hpp>
 
 #include "absl/strings/str_cat.h"
 
@@ -45,8 +46,8 @@ std::string Caches() {
 
 std::string MachineFingerprint() {
   const dnnl_version_t& version = *dnnl_version();
-  return absl::StrCat("cpu, oneDNN ", version.major, ".", version.minor, ".", version.patch, " ", InstructionSet(),
-                      ", ", Caches(), ", glibc ", gnu_get_libc_version());
+  return absl::StrCat("cpu, oneDNN ", version.major, ".", version.minor, ".", version.patch, " ",
+                      InstructionSet(), ", ", Caches(), ", glibc ", gnu_get_libc_version());
 }
 
 }  // namespace tessera::cpu
