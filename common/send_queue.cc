@@ -7,15 +7,17 @@
 namespace tessera {
 
 absl::Status SendQueue::Add(ExchangeMessage message, int priority) {
-  if (size() >= kMaxQueued) {
+  if (size() >= kMaxQueued || tensor_bytes_ >= kMaxQueuedBytes) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(kMaxQueued, " messages wait for a peer that does not read"));
+        absl::StrCat(size(), " messages with ", tensor_bytes_, " bytes of tensors wait for a peer that does not read"));
   }
-  if (message.tensor.size_bytes() == 0) {
+  const size_t message_bytes = message.tensor.size_bytes();
+  if (message_bytes == 0) {
     small_.push_back(std::move(message));
   } else {
     by_priority_[priority].push_back(std::move(message));
     ++tensors_;
+    tensor_bytes_ += message_bytes;
   }
   return absl::OkStatus();
 }
@@ -32,6 +34,7 @@ std::optional<ExchangeMessage> SendQueue::Next() {
   first->second.pop_front();
   if (first->second.empty()) by_priority_.erase(first);
   --tensors_;
+  tensor_bytes_ -= message.tensor.size_bytes();
   credit_ -= static_cast<int64_t>(message.tensor.size_bytes());
   return message;
 }
@@ -47,6 +50,7 @@ void SendQueue::Clear() {
   small_.clear();
   by_priority_.clear();
   tensors_ = 0;
+  tensor_bytes_ = 0;
 }
 
 }  // namespace tessera

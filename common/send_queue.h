@@ -19,8 +19,9 @@ class SendQueue {
  public:
   // A queue this long means a peer that reads nothing and asks for ever more.
   static constexpr size_t kMaxQueued = 1 << 16;
+  static constexpr size_t kMaxQueuedBytes = size_t{2} << 30;
 
-  // Errors: kResourceExhausted, kMaxQueued messages wait already.
+  // Errors: kResourceExhausted, kMaxQueued messages or kMaxQueuedBytes of tensors wait already.
   absl::Status Add(ExchangeMessage message, int priority);
   // The peer consumed `bytes` (>= 0). What a peer grants is capped, so that no peer can overflow it.
   void AddCredit(int64_t bytes) { credit_ = std::min(credit_ + std::min(bytes, kMaxCredit), kMaxCredit); }
@@ -44,6 +45,7 @@ class SendQueue {
   std::map<int, std::deque<ExchangeMessage>> by_priority_;
   static constexpr int64_t kMaxCredit = int64_t{1} << 40;
   size_t tensors_ = 0;
+  size_t tensor_bytes_ = 0;
   int64_t credit_ = 0;
   int64_t window_ = 0;
   int64_t collected_ = 0;

@@ -82,6 +82,7 @@ class GrpcExchangeServer::Connection : public ExchangeConnection {
   void StartFinish(bool, const absl::Status& reason) override {
     stream_.Finish(ToGrpcStatus(reason), BeginFinishOperation());
   }
+  bool MayFinishWhileReading() const override { return true; }
   absl::Status FinalStatus(const absl::Status& reason) const override { return reason; }
   void Cancel() override { context_.TryCancel(); }
 

@@ -43,7 +43,8 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
       MutexLock lock(&mutex_);
       if (!greeted_) return absl::FailedPreconditionError("a message before the hello");
       if (store_ == nullptr) return absl::UnavailableError("the server holds no shards yet");
-      if (!message.latest && message.term != term_) {
+      const bool newest_whatever_the_map = message.kind == MessageKind::kRead && message.latest;
+      if (!newest_whatever_the_map && message.term != term_) {
         return absl::FailedPreconditionError(
             absl::StrCat("shard map term ", message.term, " is not the server's, ", term_));
       }
@@ -105,7 +106,8 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     store.Read(
         request.shard, request.replicas.first, clock,
         [session = shared_from_this(), header = std::move(header), clock](absl::StatusOr<ShardVersion> read) {
-          if (session->closed_) return;
+          // A store that closes ends the connection as well, and says why there.
+          if (session->closed_ || absl::IsCancelled(read.status())) return;
           if (!read.ok()) return session->Refuse(header, read.status());
           session->SendWeights(header, clock, *std::move(read));
         });

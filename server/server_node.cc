@@ -62,15 +62,15 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
   node.coordinator = options.coordinator;
   node.kind = wire::SERVER;
   node.address = server->address();
+  node.give_up = [signals] { return signals->received() != 0; };
   TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<NodeAgent> agent, NodeAgent::Join(node));
   spdlog::info("{} listens on {}", agent->name(), server->address());
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
-  const absl::Status status = Serve(agent.get(), service.get());
-  if (!status.ok() && !absl::IsAborted(status) && !absl::IsCancelled(status)) agent->ReportFailure(status, 0);
+  const absl::Status status = agent->Conclude(Serve(agent.get(), service.get()), /*lost_node_id=*/0);
   signals->Watch({});
+  agent->Leave();  // first: who sees the streams end then finds the reason at the coordinator
   server->Shutdown();
-  agent->Leave();
   return status;
 }
 

@@ -16,18 +16,35 @@ class ParameterClient::Peer : public ExchangeReceiver {
   Peer(ParameterClient* client, ServerPeer peer) : peer_(std::move(peer)), client_(client) {}
 
   const ServerPeer& peer() const { return peer_; }
-  void set_sender(std::shared_ptr<ExchangeSender> sender) { sender_ = std::move(sender); }
-  ExchangeSender* sender() { return sender_.get(); }
+  void set_sender(std::shared_ptr<ExchangeSender> sender) {
+    MutexLock lock(&mutex_);
+    sender_ = std::move(sender);
+  }
+
+  void Send(ExchangeMessage message, int priority = 0) {
+    std::shared_ptr<ExchangeSender> sender;
+    {
+      MutexLock lock(&mutex_);
+      sender = sender_;
+    }
+    sender->Send(std::move(message), priority);
+  }
 
   // No call into the client is under way or follows after this returns.
-  void Detach() {
-    MutexLock lock(&mutex_);
-    client_ = nullptr;
+  void Close() {
+    std::shared_ptr<ExchangeSender> sender;
+    {
+      MutexLock lock(&mutex_);
+      client_ = nullptr;
+      sender = sender_;
+    }
+    if (sender != nullptr) sender->Close(absl::OkStatus());
   }
 
   void OnMessage(ExchangeMessage message) override {
     MutexLock lock(&mutex_);
     if (client_ == nullptr) return;
+    if (sender_ == nullptr) return FailLocked(absl::InternalError("a message before our hello"));
     switch (message.kind) {
       case MessageKind::kHello: return OnHelloLocked(message);
       case MessageKind::kWeights: return OnWeightsLocked(message);
@@ -70,8 +87,8 @@ class ParameterClient::Peer : public ExchangeReceiver {
   }
 
   const ServerPeer peer_;
-  std::shared_ptr<ExchangeSender> sender_;  // set before the first message can come
-  mutable Mutex mutex_;                     // taken before the client's
+  Mutex mutex_;  // taken before the client's
+  std::shared_ptr<ExchangeSender> sender_ ABSL_GUARDED_BY(mutex_);
   ParameterClient* client_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -105,15 +122,10 @@ ParameterClient::ParameterClient(ParameterClientOptions options, ShardLayout lay
                                  std::shared_ptr<PulledWeights> weights)
     : options_(std::move(options)), layout_(std::move(layout)), weights_(std::move(weights)) {}
 
-ParameterClient::~ParameterClient() {
-  {
-    MutexLock lock(&mutex_);
-    closing_ = true;
-  }
-  for (const std::shared_ptr<Peer>& peer : peers_) {
-    peer->Detach();
-    if (peer->sender() != nullptr) peer->sender()->Close(absl::OkStatus());
-  }
+ParameterClient::~ParameterClient() { Close(); }
+
+void ParameterClient::Close() {
+  for (const std::shared_ptr<Peer>& peer : peers_) peer->Close();
 }
 
 absl::Status ParameterClient::Connect(const Opener& opener, absl::Duration timeout) {
@@ -127,7 +139,7 @@ absl::Status ParameterClient::Connect(const Opener& opener, absl::Duration timeo
   hello.credit_bytes = CreditWindow(largest);
   for (size_t server = 0; server < peers_.size(); ++server) {
     peers_[server]->set_sender(opener(server, peers_[server]));
-    peers_[server]->sender()->Send(hello);
+    peers_[server]->Send(hello);
   }
   const absl::Time deadline = absl::Now() + timeout;
   MutexLock lock(&mutex_);
@@ -141,13 +153,15 @@ absl::Status ParameterClient::Connect(const Opener& opener, absl::Duration timeo
 }
 
 void ParameterClient::Request(ReplicaRange replicas, Clock clock) {
+  for (size_t block = 0; block < layout_.blocks().size(); ++block) weights_->Expect(static_cast<int>(block), clock);
   for (const Shard& shard : layout_.shards()) {
-    primary_[static_cast<size_t>(shard.id)]->sender()->Send(Header(MessageKind::kRead, shard.id, replicas, clock));
+    primary_[static_cast<size_t>(shard.id)]->Send(Header(MessageKind::kRead, shard.id, replicas, clock));
   }
 }
 
 void ParameterClient::Push(int block, ReplicaRange replicas, Clock clock, std::shared_ptr<const TensorBuffer> gradient,
                            bool wants_weights) {
+  if (wants_weights) weights_->Expect(block, clock + 1);
   for (ShardId id : layout_.ShardsOfBlock(block)) {
     const Shard& shard = layout_.shards()[static_cast<size_t>(id)];
     ExchangeMessage push = Header(MessageKind::kPush, id, replicas, clock);
@@ -158,7 +172,7 @@ void ParameterClient::Push(int block, ReplicaRange replicas, Clock clock, std::s
       MutexLock lock(&mutex_);
       pushed_bytes_ += shard.bytes();
     }
-    primary_[static_cast<size_t>(id)]->sender()->Send(std::move(push), id);
+    primary_[static_cast<size_t>(id)]->Send(std::move(push), id);
   }
 }
 
@@ -180,7 +194,7 @@ void ParameterClient::Fail(absl::Status status) {
   changed_.NotifyAll();
 }
 
-void ParameterClient::set_on_lost(std::function<void(const ServerPeer&, absl::Status)> on_lost) {
+void ParameterClient::set_on_lost(std::function<void(const ServerPeer&)> on_lost) {
   MutexLock lock(&mutex_);
   on_lost_ = std::move(on_lost);
 }
@@ -192,16 +206,17 @@ void ParameterClient::OnHello(absl::Status status) {
   changed_.NotifyAll();
 }
 
-void ParameterClient::OnLost(const ServerPeer& peer, absl::Status reason) {
-  const absl::Status failure = Annotate(reason, absl::StrCat("lost ", peer.name));
-  std::function<void(const ServerPeer&, absl::Status)> on_lost;
+void ParameterClient::OnLost(const ServerPeer& peer, const absl::Status& reason) {
+  // Whatever code the transport gave, to us it is a server that cannot be reached.
+  const absl::Status failure = absl::UnavailableError(absl::StrCat("lost ", peer.name, ": ", reason.message()));
+  std::function<void(const ServerPeer&)> on_lost;
   {
     MutexLock lock(&mutex_);
-    if (closing_) return;
+    if (!failure_.ok()) return;
     on_lost = on_lost_;
   }
+  if (on_lost) on_lost(peer);  // first: who is woken by the failure asks for it
   Fail(failure);
-  if (on_lost) on_lost(peer, failure);
 }
 
 int64_t ParameterClient::pushed_bytes() const {

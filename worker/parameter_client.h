@@ -53,8 +53,11 @@ class ParameterClient {
 
   // Everything that waits ends with `status`. The first failure counts.
   void Fail(absl::Status status);
-  // Called once, from a transport's thread, when a connection breaks: who and why.
-  void set_on_lost(std::function<void(const ServerPeer&, absl::Status)> on_lost);
+  // Called once, from a transport's thread, for the first connection that breaks while nothing else has failed.
+  void set_on_lost(std::function<void(const ServerPeer&)> on_lost);
+
+  // Closes every connection; nothing that happens to them afterwards is told to anybody. The destructor's first act.
+  void Close();
 
   int64_t pushed_bytes() const;  // tensor bytes queued
   int64_t pulled_bytes() const;  // tensor bytes received
@@ -63,7 +66,7 @@ class ParameterClient {
   class Peer;
   ParameterClient(ParameterClientOptions options, ShardLayout layout, std::shared_ptr<PulledWeights> weights);
   void OnHello(absl::Status status);
-  void OnLost(const ServerPeer& peer, absl::Status reason);
+  void OnLost(const ServerPeer& peer, const absl::Status& reason);
   ExchangeMessage Header(MessageKind kind, ShardId shard, ReplicaRange replicas, Clock clock) const;
 
   const ParameterClientOptions options_;
@@ -75,9 +78,8 @@ class ParameterClient {
   mutable Mutex mutex_;
   CondVar changed_;
   size_t greeted_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
-  std::function<void(const ServerPeer&, absl::Status)> on_lost_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(const ServerPeer&)> on_lost_ ABSL_GUARDED_BY(mutex_);
   int64_t pushed_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t pulled_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -27,6 +27,12 @@ PulledWeights::PulledWeights(const ShardLayout& layout) : layout_(layout), block
   }
 }
 
+void PulledWeights::Expect(int block, Clock clock) {
+  MutexLock lock(&mutex_);
+  Clock& expected = blocks_[static_cast<size_t>(block)].expected;
+  expected = std::max(expected, clock);
+}
+
 absl::Status PulledWeights::Install(ShardId shard_id, Clock clock, Version version, const TensorBytes& tensor) {
   if (shard_id < 0 || static_cast<size_t>(shard_id) >= layout_.shards().size()) {
     return absl::InvalidArgumentError(absl::StrCat("weights of an unknown shard, ", shard_id));
@@ -36,11 +42,15 @@ absl::Status PulledWeights::Install(ShardId shard_id, Clock clock, Version versi
     return absl::InvalidArgumentError(absl::StrCat("weights of ", layout_.Describe(shard_id), ": ",
                                                    tensor.size_bytes(), " bytes came, not ", shard.bytes()));
   }
-  if (clock < 0) return absl::FailedPreconditionError(absl::StrCat("weights for clock ", clock));
-  Generation& generation = blocks_[static_cast<size_t>(shard.block)].generations[clock % 2];
+  Block& block = blocks_[static_cast<size_t>(shard.block)];
   const size_t index = IndexInBlock(layout_, shard);
+  Generation& generation = block.generations[clock & 1];
   {
     MutexLock lock(&mutex_);
+    if (clock < 0 || clock > block.expected) {
+      return absl::FailedPreconditionError(absl::StrCat("weights of ", layout_.Describe(shard_id), " for clock ", clock,
+                                                        ", which nobody has asked for"));
+    }
     if (generation.clocks[index] >= clock) return absl::OkStatus();
   }
   tensor.CopyTo(generation.values->span().subspan(static_cast<size_t>(shard.offset), static_cast<size_t>(shard.length)));

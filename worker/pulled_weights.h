@@ -20,8 +20,11 @@ class PulledWeights {
  public:
   explicit PulledWeights(const ShardLayout& layout);
 
+  // Weights of `block` for minibatch `clock` are about to be asked for; none for a later one are taken.
+  void Expect(int block, Clock clock);
+
   // Copies the weights of `shard` for minibatch `clock` into place (the one copy of a pull). A repeated answer is ignored.
-  // Errors: kInvalidArgument, the wrong length or an unknown shard; kFailedPrecondition, a clock that nobody asked for.
+  // Errors: kInvalidArgument, the wrong length or an unknown shard; kFailedPrecondition, a clock that nobody has asked for.
   absl::Status Install(ShardId shard, Clock clock, Version version, const TensorBytes& tensor);
 
   // The whole block for minibatch `clock`, once all its shards have come; stays as it is until weights for clock + 2 come,
@@ -44,6 +47,7 @@ class PulledWeights {
   };
   struct Block {
     Generation generations[2];  // by clock modulo 2
+    Clock expected = -1;
   };
 
   const ShardLayout layout_;

@@ -128,7 +128,7 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   auto weights = std::make_shared<PulledWeights>(plan.layout);
   TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ParameterClient> client,
                            ParameterClient::Create({agent->name(), map.term()}, plan.layout, Servers(map), weights));
-  client->set_on_lost([lost_node](const ServerPeer& peer, const absl::Status&) { *lost_node = peer.node_id; });
+  client->set_on_lost([lost_node](const ServerPeer& peer) { *lost_node = peer.node_id; });
   // The agent's threads may still be in these calls when we return: they share what they touch.
   agent->set_on_end([client](absl::Status end) {
     client->Fail(end.ok() ? absl::CancelledError("the job was stopped") : end);
@@ -164,6 +164,7 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   if (status.ok()) status = agent->WaitForEnd();  // connections stay until the coordinator has collected the weights
   agent->set_progress_source({});
   agent->set_on_end({});
+  client->Close();  // before the transport ends: from here on, a connection's end means nothing
   return status;
 }
 
@@ -188,15 +189,14 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
   node.coordinator = options.coordinator;
   node.kind = wire::WORKER;
   node.fingerprint = cpu::MachineFingerprint();
+  node.give_up = [signals] { return signals->received() != 0; };
   TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<NodeAgent> agent, NodeAgent::Join(node));
   spdlog::info("{} joined", agent->name());
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
   std::atomic<int> lost_node{0};
-  absl::Status status = Work(agent.get(), &lost_node);
-  // A server may hear of the job's end before us, and leave.
-  if (lost_node != 0 && agent->JobIsOver()) status = absl::OkStatus();
-  if (!status.ok() && !absl::IsAborted(status) && !absl::IsCancelled(status)) agent->ReportFailure(status, lost_node);
+  const absl::Status own = Work(agent.get(), &lost_node);
+  const absl::Status status = agent->Conclude(own, lost_node);
   signals->Watch({});
   agent->Leave();
   return status;

@@ -31,6 +31,7 @@ class ExchangeClient::Connection : public ExchangeConnection {
     if (closed) context_.TryCancel();  // the server has not ended the call: its status would never come
     stream_->Finish(&status_, BeginFinishOperation());
   }
+  bool MayFinishWhileReading() const override { return false; }
   absl::Status FinalStatus(const absl::Status& reason) const override {
     return reason.ok() ? FromGrpcStatus(status_) : reason;
   }

@@ -63,7 +63,9 @@ void ExchangeConnection::Close(absl::Status reason) {
     closed_ = true;
     close_reason_ = std::move(reason);
     queue_.Clear();
-    if (!reading_ && writer_ != nullptr) return MaybeFinishLocked();  // the read loop's own thread closes in order
+    if (finishing_) return;
+    const bool idle = writer_ != nullptr && !writing_ && (!reading_ || MayFinishWhileReading());
+    if (idle) return FinishLocked();  // in order: the peer learns the reason
   }
   Cancel();
 }
@@ -96,6 +98,7 @@ void ExchangeConnection::OnRead(bool ok) {
       queue_.Clear();
       return MaybeFinishLocked();
     }
+    if (closed_) return MaybeFinishLocked();
   }
   Handle(received_);
   MutexLock lock(&mutex_);
@@ -116,7 +119,10 @@ void ExchangeConnection::Handle(const grpc::ByteBuffer& buffer) {
 }
 
 void ExchangeConnection::MaybeFinishLocked() {
-  if (reading_ || writing_ || finishing_) return;
+  if (!reading_ && !writing_ && !finishing_) FinishLocked();
+}
+
+void ExchangeConnection::FinishLocked() {
   finishing_ = true;
   StartFinish(closed_, close_reason_);
 }

@@ -54,6 +54,8 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   // Starts the call's last operation with BeginFinishOperation(); nothing else is under way, or only a read on the
   // server's side. `closed`: Close was called, for `reason`; else the peer ended the call.
   virtual void StartFinish(bool closed, const absl::Status& reason) = 0;
+  // Whether StartFinish may be called while a read is under way.
+  virtual bool MayFinishWhileReading() const = 0;
   // What the call ended with; asked after the finish operation.
   virtual absl::Status FinalStatus(const absl::Status& reason) const = 0;
   // Makes every operation under way end soon. Thread-safe.
@@ -67,6 +69,7 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   void Handle(const grpc::ByteBuffer& buffer);
   void PumpLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MaybeFinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   CompletionThread* const thread_;
   std::shared_ptr<ExchangeReceiver> receiver_;

@@ -14,11 +14,13 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/status_mapping.h"
 #include "common/status.h"
+#include "common/text.h"
 
 namespace tessera {
 namespace {
 
 constexpr absl::Duration kCallTimeout = absl::Seconds(2);
+constexpr absl::Duration kShortestCall = absl::Milliseconds(50);
 constexpr absl::Duration kWaitSlice = absl::Seconds(5);
 
 std::string NewIncarnation() {
@@ -62,6 +64,7 @@ absl::StatusOr<std::unique_ptr<NodeAgent>> NodeAgent::Join(const NodeOptions& op
           new NodeAgent(options, std::move(stub), request.incarnation(), std::move(reply)));
     }
     if (!MayRetry(status)) return status;
+    if (options.give_up && options.give_up()) return absl::CancelledError("interrupted by a signal");
     const absl::Duration waited = absl::Now() - start;
     if (waited >= options.patience) {
       return absl::UnavailableError(absl::StrCat("no coordinator at ", options.coordinator, " within ",
@@ -129,20 +132,21 @@ void NodeAgent::RunHeartbeats() {
       while (!stopping_ && !ended_ && absl::Now() < next) changed_.WaitWithTimeout(&mutex_, next - absl::Now());
       if (stopping_ || ended_) return;
     }
-    const absl::Status status = Heartbeat(/*leaving=*/false);
+    const absl::Duration left = std::max(renewed + lease_ - absl::Now(), kShortestCall);
+    const absl::Status status = Heartbeat(/*leaving=*/false, left);
     if (status.ok()) {
       renewed = absl::Now();
     } else if (!MayRetry(status)) {
       End(Annotate(status, absl::StrCat("the coordinator at ", options_.coordinator, " refused a heartbeat")));
-    } else if (absl::Now() - renewed > lease_) {
+    } else if (absl::Now() >= renewed + lease_) {
       End(absl::UnavailableError(absl::StrCat("lost the coordinator at ", options_.coordinator, ": no answer for ",
                                               absl::FormatDuration(lease_), " (", status.message(), ")")));
     }
-    next = absl::Now() + NextDelay();
+    next = std::min(absl::Now() + NextDelay(), renewed + lease_);
   }
 }
 
-absl::Status NodeAgent::Heartbeat(bool leaving) {
+absl::Status NodeAgent::Heartbeat(bool leaving, absl::Duration timeout) {
   wire::HeartbeatRequest request;
   request.set_node_id(registration_.node_id());
   request.set_incarnation(incarnation_);
@@ -154,7 +158,7 @@ absl::Status NodeAgent::Heartbeat(bool leaving) {
   }
   if (source) source(&request);
   grpc::ClientContext context;
-  SetDeadline(&context, std::min(kCallTimeout, lease_ / 3));
+  SetDeadline(&context, std::min({kCallTimeout, lease_ / 3, timeout}));
   wire::HeartbeatReply reply;
   TESSERA_RETURN_IF_ERROR(FromGrpcStatus(stub_->Heartbeat(&context, request, &reply)));
   if (!leaving) OnPhase(reply);
@@ -224,6 +228,7 @@ absl::Status NodeAgent::WaitForEnd() {
 
 absl::Status NodeAgent::ReportEvaluation(wire::ReportEvaluationRequest request) {
   request.set_node_id(registration_.node_id());
+  request.set_incarnation(incarnation_);
   Backoff backoff(absl::Milliseconds(50), absl::Seconds(1));
   while (true) {
     grpc::ClientContext context;
@@ -239,10 +244,32 @@ absl::Status NodeAgent::ReportEvaluation(wire::ReportEvaluationRequest request) 
   }
 }
 
+absl::Status NodeAgent::Conclude(absl::Status own, int lost_node_id) {
+  if (own.ok()) return own;
+  bool ended = false;
+  {
+    MutexLock lock(&mutex_);
+    ended = ended_;
+  }
+  if (!ended) Heartbeat(/*leaving=*/false, kCallTimeout).IgnoreError();  // unanswered, it has taught us nothing
+  {
+    MutexLock lock(&mutex_);
+    if (ended_) return end_status_;
+  }
+  ReportFailure(own, lost_node_id);
+  return own;
+}
+
+bool NodeAgent::coordinator_lost() {
+  MutexLock lock(&mutex_);
+  return absl::IsUnavailable(end_status_);
+}
+
 void NodeAgent::ReportFailure(const absl::Status& failure, int lost_node_id) {
   wire::ReportFailureRequest request;
   request.set_node_id(registration_.node_id());
-  request.set_message(std::string(failure.message()));
+  request.set_incarnation(incarnation_);
+  request.set_message(PrintableLine(failure.message()));
   request.set_lost_node_id(lost_node_id);
   grpc::ClientContext context;
   SetDeadline(&context, kCallTimeout);
@@ -252,7 +279,8 @@ void NodeAgent::ReportFailure(const absl::Status& failure, int lost_node_id) {
 }
 
 void NodeAgent::Leave() {
-  const absl::Status status = Heartbeat(/*leaving=*/true);
+  if (coordinator_lost()) return;
+  const absl::Status status = Heartbeat(/*leaving=*/true, kCallTimeout);
   if (!status.ok()) spdlog::info("left without a word to the coordinator: {}", std::string(status.message()));
 }
 

@@ -20,6 +20,7 @@ struct NodeOptions {
   std::string address;      // where this node is reached; empty for a worker
   std::string fingerprint;  // workers
   absl::Duration patience = absl::Seconds(60);  // for the coordinator to be there at all
+  std::function<bool()> give_up;                // asked between tries, e.g. whether a signal came; empty: never
 };
 
 // Thread-safe. Starts one thread, which sends heartbeats; the destructor joins it.
@@ -50,8 +51,10 @@ class NodeAgent {
 
   // Tries again until it is taken, or the job is over. Errors: the end of the job.
   absl::Status ReportEvaluation(wire::ReportEvaluationRequest request);
-  // Says that this node cannot go on. `lost_node_id`: the peer it could not reach, or 0. Best effort, bounded.
-  void ReportFailure(const absl::Status& failure, int lost_node_id);
+  // What this node ends with, when its own work ended with `own`. The coordinator's word outranks what a node saw of the
+  // end: once a job is done or stopped, peers that were lost have left in order. Asks the coordinator if need be; bounded.
+  // An error that the coordinator knows nothing of yet is reported to it, with `lost_node_id` as in ReportFailure.
+  absl::Status Conclude(absl::Status own, int lost_node_id);
   // The last heartbeat: this process is about to exit. Best effort, bounded.
   void Leave();
 
@@ -59,9 +62,13 @@ class NodeAgent {
   NodeAgent(NodeOptions options, std::unique_ptr<wire::CoordinatorService::Stub> stub, std::string incarnation,
             wire::RegisterReply registration);
   void RunHeartbeats();
-  absl::Status Heartbeat(bool leaving);
+  absl::Status Heartbeat(bool leaving, absl::Duration timeout);
+  // Says that this node cannot go on. `lost_node_id`: the peer it could not reach, or 0. Best effort, bounded.
+  void ReportFailure(const absl::Status& failure, int lost_node_id);
   void OnPhase(const wire::HeartbeatReply& reply);
   void End(absl::Status status);
+  // It did not answer for a lease: no call is worth its timeout any more.
+  bool coordinator_lost();
   absl::Duration NextDelay();
 
   const NodeOptions options_;

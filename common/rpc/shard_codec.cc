@@ -85,6 +85,9 @@ absl::StatusOr<ExchangeMessage> FromHeader(const wire::ShardHeader& header) {
   if (header.error_code() < 0 || header.error_code() > static_cast<int>(absl::StatusCode::kUnauthenticated)) {
     return absl::InvalidArgumentError(absl::StrCat("unknown error code ", header.error_code()));
   }
+  if (message.kind == MessageKind::kError && header.error_code() == 0) {
+    return absl::InvalidArgumentError("an error without its code");
+  }
   message.shard = header.shard();
   message.replicas = {header.first_replica(), header.last_replica()};
   message.clock = header.clock();

@@ -24,11 +24,19 @@ TensorBytes Values(std::vector<float> values) {
   return TensorBytes(std::move(tensor));
 }
 
+// Weights of which anything up to clock 2 has been asked for.
+std::unique_ptr<PulledWeights> MakeWeights() {
+  auto weights = std::make_unique<PulledWeights>(MakeLayout());
+  for (int block : {0, 1}) weights->Expect(block, 2);
+  return weights;
+}
+
 absl::Time Soon() { return absl::Now() + absl::Seconds(20); }
 absl::Time Past() { return absl::InfinitePast(); }
 
 TEST(PulledWeights, ABlockIsThereOnceAllItsShardsAre) {
-  PulledWeights weights(MakeLayout());
+  const std::unique_ptr<PulledWeights> owned = MakeWeights();
+  PulledWeights& weights = *owned;
   ASSERT_TRUE(weights.Install(0, 0, 0, Values({1, 2, 3, 4})).ok());
   const absl::Status early = weights.Wait(0, 0, Past()).status();
   EXPECT_EQ(early.code(), absl::StatusCode::kDeadlineExceeded);
@@ -41,7 +49,8 @@ TEST(PulledWeights, ABlockIsThereOnceAllItsShardsAre) {
 }
 
 TEST(PulledWeights, TheNextGenerationInstallsBesideTheOneInUse) {
-  PulledWeights weights(MakeLayout());
+  const std::unique_ptr<PulledWeights> owned = MakeWeights();
+  PulledWeights& weights = *owned;
   ASSERT_TRUE(weights.Install(2, 0, 7, Values({1, 2})).ok());
   const absl::Span<const float> in_use = *weights.Wait(1, 0, Past());
   ASSERT_TRUE(weights.Install(2, 1, 8, Values({3, 4})).ok());
@@ -52,7 +61,8 @@ TEST(PulledWeights, TheNextGenerationInstallsBesideTheOneInUse) {
 }
 
 TEST(PulledWeights, ARepeatedAnswerChangesNothing) {
-  PulledWeights weights(MakeLayout());
+  const std::unique_ptr<PulledWeights> owned = MakeWeights();
+  PulledWeights& weights = *owned;
   ASSERT_TRUE(weights.Install(2, 0, 7, Values({1, 2})).ok());
   ASSERT_TRUE(weights.Install(2, 0, 7, Values({9, 9})).ok());
   EXPECT_EQ((*weights.Wait(1, 0, Past()))[0], 1);
@@ -60,17 +70,22 @@ TEST(PulledWeights, ARepeatedAnswerChangesNothing) {
 }
 
 TEST(PulledWeights, AnswersThatDoNotFitAreRefusedByName) {
-  PulledWeights weights(MakeLayout());
+  const std::unique_ptr<PulledWeights> owned = MakeWeights();
+  PulledWeights& weights = *owned;
   EXPECT_EQ(weights.Install(9, 0, 0, Values({1})).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(weights.Install(-1, 0, 0, Values({1})).code(), absl::StatusCode::kInvalidArgument);
   const absl::Status length = weights.Install(1, 0, 0, Values({1, 2}));
   EXPECT_EQ(length.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(std::string(length.message()).find("conv1"), std::string::npos) << length;
   EXPECT_EQ(weights.Install(1, -1, 0, Values({1})).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(weights.Install(1, 3, 0, Values({1})).code(), absl::StatusCode::kFailedPrecondition)
+      << "it would overwrite the generation in use";
+  EXPECT_EQ(weights.Install(1, INT64_MAX, 0, Values({1})).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(PulledWeights, AWaiterIsWokenByTheLastShardAndByAFailure) {
-  PulledWeights weights(MakeLayout());
+  const std::unique_ptr<PulledWeights> owned = MakeWeights();
+  PulledWeights& weights = *owned;
   std::thread installer([&] { EXPECT_TRUE(weights.Install(2, 0, 0, Values({1, 2})).ok()); });
   EXPECT_TRUE(weights.Wait(1, 0, Soon()).ok());
   installer.join();
