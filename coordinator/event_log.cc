@@ -2,13 +2,11 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace tessera {
 
 void EventLog::Add(JobEvent event) {
   const bool bad = event.what == "death" || event.what == "failure" || event.what == "warning";
-  Line(absl::StrCat(event.what, ": ", event.message), bad);
+  Line(event.message, bad);
   events_.push_back(std::move(event));
 }
 

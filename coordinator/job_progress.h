@@ -102,11 +102,11 @@ class JobProgress {
   const JobProgressOptions options_;
   JobPhase phase_ = JobPhase::kWaiting;
   std::string message_;
-  std::vector<Clock> clocks_;                           // by replica
+  std::vector<Clock> clocks_;                             // by replica
   std::map<int64_t, std::vector<ReportedEpoch>> totals_;  // by epoch, then replica
   EvaluationResults evaluations_;
   absl::Time started_ = absl::InfinitePast();
-  absl::Time ended_ = absl::InfiniteFuture();       // of training
+  absl::Time ended_ = absl::InfiniteFuture();  // of training
   absl::Time over_since_ = absl::InfiniteFuture();
 };
 

@@ -7,10 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "common/protocol.h"
 #include "common/rpc/cluster_map.h"
 #include "common/status.h"
+#include "common/text.h"
 #include "config/job_loader.h"
 #include "coordinator/placement.h"
 
@@ -18,7 +18,6 @@ namespace tessera {
 namespace {
 
 constexpr absl::Duration kWaitingLineEvery = absl::Seconds(5);
-constexpr size_t kMaxMessageBytes = 2000;
 constexpr int64_t kFirstTerm = 1;
 
 MembershipOptions MembershipOf(const JobSpec& job) {
@@ -76,11 +75,6 @@ wire::Phase PhaseOf(JobPhase phase) {
   return wire::PHASE_UNSPECIFIED;
 }
 
-// A peer's text as one line of bearable length.
-std::string OneLine(const std::string& text) {
-  return absl::StrReplaceAll(text.substr(0, kMaxMessageBytes), {{"\n", " "}, {"\r", " "}});
-}
-
 std::string Plural(size_t count, absl::string_view noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }
@@ -93,6 +87,7 @@ JobState::JobState(JobPlan plan, absl::Time now)
       created_(now),
       membership_(MembershipOf(plan_.job)),
       progress_(ProgressOf(plan_)),
+      last_tick_(now),
       next_waiting_line_(now + kWaitingLineEvery) {}
 
 absl::Duration JobState::heartbeat_interval() const {
@@ -105,7 +100,7 @@ absl::Status JobState::Register(const wire::RegisterRequest& request, absl::Time
   if (over()) return absl::FailedPreconditionError(absl::StrCat("job ", plan_.job.name, " is over"));
   const absl::StatusOr<Membership::Registration> registration = membership_.Register(introduction, now);
   if (!registration.ok()) {
-    log_.Line(OneLine(absl::StrCat("refused a node: ", registration.status().message())), /*bad=*/true);
+    log_.Line(PrintableLine(absl::StrCat("refused a node: ", registration.status().message())), /*bad=*/true);
     return registration.status();
   }
   const Node& node = *registration->node;
@@ -191,8 +186,8 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
   TESSERA_ASSIGN_OR_RETURN(Node * node, membership_.FindAlive(request.node_id(), request.incarnation()));
   TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request), node->Name()));
   node->last_seen = now;
-  FinishTrainingIfComplete(now);
   LogEpochs();
+  FinishTrainingIfComplete(now);
   if (request.leaving()) OnLeave(node, now);
   reply->set_phase(PhaseOf(phase()));
   reply->set_message(Message(now));
@@ -235,8 +230,7 @@ absl::Status JobState::CheckReplicas(const Node& node, const wire::HeartbeatRequ
 }
 
 absl::Status JobState::ReportEvaluation(const wire::ReportEvaluationRequest& request, absl::Time now) {
-  const Node* node = membership_.Find(request.node_id());
-  if (node == nullptr) return absl::NotFoundError(absl::StrCat("no node has id ", request.node_id()));
+  TESSERA_ASSIGN_OR_RETURN(const Node* node, membership_.FindAlive(request.node_id(), request.incarnation()));
   if (request.chunks_size() > plan_.test_samples) {
     return absl::InvalidArgumentError(absl::StrCat(node->Name(), " reports ", request.chunks_size(),
                                                    " evaluation chunks of a test set of ",
@@ -247,8 +241,8 @@ absl::Status JobState::ReportEvaluation(const wire::ReportEvaluationRequest& req
     chunks.push_back({chunk.chunk(), chunk.samples(), chunk.correct(), chunk.loss_sum()});
   }
   TESSERA_RETURN_IF_ERROR(Annotate(progress_.RecordEvaluation(request.clock(), chunks), node->Name()));
-  FinishTrainingIfComplete(now);
   LogEpochs();
+  FinishTrainingIfComplete(now);
   return absl::OkStatus();
 }
 
@@ -273,9 +267,8 @@ void JobState::LogEpochs() {
 }
 
 absl::Status JobState::ReportFailure(const wire::ReportFailureRequest& request, absl::Time now) {
-  const Node* reporter = membership_.Find(request.node_id());
-  if (reporter == nullptr) return absl::NotFoundError(absl::StrCat("no node has id ", request.node_id()));
-  const std::string message = OneLine(request.message());
+  TESSERA_ASSIGN_OR_RETURN(const Node* reporter, membership_.FindAlive(request.node_id(), request.incarnation()));
+  const std::string message = PrintableLine(request.message());
   if (over()) {
     log_.Line(absl::StrCat("after the end, ", reporter->Name(), " reports: ", message));
     return absl::OkStatus();
@@ -311,6 +304,9 @@ bool JobState::Succeed(absl::Time now) {
 }
 
 void JobState::Tick(absl::Time now) {
+  const absl::Duration since_last_tick = now - last_tick_;
+  last_tick_ = now;
+  if (since_last_tick > plan_.job.cluster.lease / 2) membership_.Forgive(since_last_tick, now);
   for (const Node* node : membership_.Expire(now)) OnDeath(*node, now);
   if (phase() == JobPhase::kWaiting && now >= next_waiting_line_) {
     log_.Line(Message(now));

@@ -99,6 +99,7 @@ class JobState {
   std::map<int32_t, WorkerCounters> worker_counters_;       // by node id
   std::string weights_digest_;                              // once collected
   TransferCounters server_counters_;                        // likewise
+  absl::Time last_tick_;
   absl::Time next_waiting_line_;
   size_t epochs_logged_ = 0;
 };

@@ -1,4 +1,5 @@
 // tessera-coordinator: reads the job, admits servers and workers, sees the job to its end.
+#include <grpc/support/log.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
@@ -60,6 +61,7 @@ int main(int argc, char** argv) {
     return Complain(absl::InvalidArgumentError(error.what()), 2);
   }
   tessera::SignalWatcher signals;  // before any other thread
+  gpr_set_log_function([](gpr_log_func_args*) {});  // every failure reaches us as a status; one clear line is ours
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::flush_on(spdlog::level::info);
 

@@ -97,9 +97,8 @@ absl::StatusOr<Node*> Membership::FindAlive(int32_t id, absl::string_view incarn
     return absl::NotFoundError(absl::StrCat("node ", id, " is ", node.Describe(), ", another process"));
   }
   if (!node.alive()) {
-    return absl::NotFoundError(absl::StrCat(node.Describe(), node.state == Node::State::kDead
-                                                                 ? " was declared dead: its lease ran out"
-                                                                 : " has left"));
+    return absl::NotFoundError(absl::StrCat(
+        node.Describe(), node.state == Node::State::kDead ? " was declared dead" : " has left"));
   }
   return &node;
 }
@@ -107,6 +106,10 @@ absl::StatusOr<Node*> Membership::FindAlive(int32_t id, absl::string_view incarn
 const Node* Membership::Find(int32_t id) const {
   if (id < 1 || static_cast<size_t>(id) > nodes_.size()) return nullptr;
   return &nodes_[static_cast<size_t>(id) - 1];
+}
+
+void Membership::Forgive(absl::Duration gap, absl::Time now) {
+  for (Node& node : nodes_) node.last_seen = std::min(node.last_seen + gap, now);
 }
 
 std::vector<const Node*> Membership::Expire(absl::Time now) {

@@ -71,6 +71,9 @@ class Membership {
   // Whatever its state. Null: no such node.
   const Node* Find(int32_t id) const;
 
+  // The coordinator itself did not run for `gap`: nobody could renew a lease meanwhile, so nobody loses it.
+  void Forgive(absl::Duration gap, absl::Time now);
+
   // Declares every node dead whose lease has run out; returns those, once.
   std::vector<const Node*> Expire(absl::Time now);
   // Declares one dead that another could not reach. Null: there is no such node alive.

@@ -72,8 +72,9 @@ absl::StatusOr<Clock> StepsPerEpoch(const TrainSpec& train, int64_t samples) {
 
 absl::Status AtPosition(const std::string& where, const absl::Status& status) {
   const absl::string_view file = absl::string_view(where).substr(0, where.find(':'));
-  if (where.empty() || absl::StartsWith(status.message(), absl::StrCat(file, ":"))) return status;
-  return Annotate(status, where);
+  const bool has_position = absl::StartsWith(status.message(), absl::StrCat(file, ":")) ||
+                            absl::StartsWith(status.message(), "--set ");
+  return where.empty() || has_position ? status : Annotate(status, where);
 }
 
 absl::StatusOr<JobData> OpenJobData(const DataSpec& spec) {

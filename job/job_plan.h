@@ -1,6 +1,6 @@
-// A job worked out as a whole before anything starts: data, network, steps, shards. Knows no cluster; the coordinator,
-// the workers, `tessera config check` and `tessera eval` start from it. (Optimizer and schedule are the servers':
-// coordinator/rule_check.h checks them.)
+// A job worked out as a whole before anything starts: data, network, steps, shards. Knows no cluster; the
+// coordinator, the workers, `tessera config check` and `tessera eval` start from it. (Optimizer and schedule
+// are the servers': coordinator/rule_check.h checks them.)
 #pragma once
 
 #include <cstdint>
@@ -34,19 +34,21 @@ struct JobPlan {
 };
 
 // Reads the data sets into memory.
-// Errors, with the position in the job file: kNotFound, a file is missing (and which package has it, where that is
-// known); kInvalidArgument, an unknown format or option; kDataLoss, a damaged file; those of the format.
+// Errors, with the position in the job file: kNotFound, a file is missing (and which package has it, where
+// that is known); kInvalidArgument, an unknown format or option; kDataLoss, a damaged file; those of the
+// format.
 absl::StatusOr<JobData> OpenJobData(const DataSpec& spec);
 
-// Errors, with the position in the job file where there is one: kInvalidArgument, an unknown network, layer or option;
-// shapes that cannot agree; train and test images of different shapes; fewer samples than one minibatch for each
-// replica; normalisation for another number of channels.
+// Errors, with the position in the job file where there is one: kInvalidArgument, an unknown network, layer
+// or option; shapes that cannot agree; train and test images of different shapes; fewer samples than one
+// minibatch for each replica; normalisation for another number of channels.
 absl::StatusOr<JobPlan> MakeJobPlan(const JobSpec& job, const JobData& data);
 
 // Both of the above; the data is let go again.
 absl::StatusOr<JobPlan> MakeJobPlan(const JobSpec& job);
 
-// `status` with the position `where` ("job.yaml:12:3") in front, unless `where` is empty or the message has a position.
+// `status` with the position `where` ("job.yaml:12:3") in front, unless `where` is empty or the message has a
+// position (in the same file, or a `--set` of the command line).
 absl::Status AtPosition(const std::string& where, const absl::Status& status);
 
 }  // namespace tessera

@@ -59,6 +59,10 @@ void ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done) {
   {
     MutexLock lock(&mutex_);
     answer = AnswerLocked(replica, clock);
+    if (!answer.has_value() && clock > policy_.GroupClock(policy_.GroupOf(replica)) + 1) {
+      // Its own push of clock - 1 can not have been made: such a read would wait, and hold its place, for ever.
+      answer = absl::FailedPreconditionError("it is further ahead than any replica can be");
+    }
     if (!answer.has_value()) {
       if (parked_.size() < kMaxParkedReads) {
         parked_.push_back({replica, clock, std::move(done)});

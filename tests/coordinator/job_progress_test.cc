@@ -48,8 +48,8 @@ TEST(JobProgress, LateReportsTurnNothingBack) {
   ReplicaReport older = At(0, 1);
   older.current = {.epoch = 0, .loss_sum = 2.0, .minibatches = 1, .correct = 1};
   ASSERT_TRUE(progress.RecordReplicas({newer}).ok());
-  ASSERT_TRUE(progress.RecordReplicas({older}).ok());
   ASSERT_TRUE(progress.RecordReplicas({newer}).ok());
+  ASSERT_TRUE(progress.RecordReplicas({older}).ok());
   EXPECT_EQ(progress.images(), 8);
   EXPECT_DOUBLE_EQ(progress.CurrentTrainLoss(), 1.5);
 }

@@ -21,7 +21,15 @@ class JobStateTest : public testing::Test {
   void Begin(int32_t servers, int32_t workers) {
     state_ = std::make_unique<JobState>(MakeTestPlan(servers, workers), now_);
   }
-  void Pass(absl::Duration time) { now_ += time; }
+  // The coordinator ticks meanwhile, as it does several times in a lease; the last tick is the test's.
+  void Pass(absl::Duration time) {
+    constexpr absl::Duration kTick = absl::Milliseconds(500);
+    for (; time > kTick; time -= kTick) {
+      now_ += kTick;
+      state_->Tick(now_);
+    }
+    now_ += time;
+  }
 
   absl::Status Join(wire::NodeKind kind) {
     wire::RegisterReply reply;
@@ -186,7 +194,7 @@ TEST_F(JobStateTest, AJobRunsFromStartToEnd) {
 
 TEST_F(JobStateTest, SumsUpADoneJob) {
   BeginOneAndOne();
-  Pass(absl::Seconds(5));
+  now_ += absl::Seconds(5);
   wire::HeartbeatRequest report = HeartbeatOf(2);
   report.set_training_seconds(4);
   report.set_pushed_bytes(10);
@@ -236,6 +244,34 @@ TEST_F(JobStateTest, AMissedLeaseFailsTheJobNamingTheNode) {
   EXPECT_EQ(status.events(status.events_size() - 1).pid(), 101);
 }
 
+TEST_F(JobStateTest, ACoordinatorThatStoodStillDeclaresNobodyDead) {
+  BeginOneAndOne();
+  Pass(absl::Seconds(1));
+  state_->Tick(now_);
+  now_ += absl::Seconds(60);  // stopped, or swapped out: no heartbeat could be taken
+  state_->Tick(now_);
+  EXPECT_EQ(state_->phase(), JobPhase::kRunning);
+  Pass(absl::Milliseconds(1999));
+  state_->Tick(now_);
+  EXPECT_EQ(state_->phase(), JobPhase::kRunning);
+  Pass(absl::Milliseconds(1));
+  state_->Tick(now_);
+  EXPECT_EQ(state_->phase(), JobPhase::kFailed) << "what was left of the lease counts";
+}
+
+TEST_F(JobStateTest, AReportFromAnotherProcessIsRefused) {
+  BeginOneAndOne();
+  wire::ReportFailureRequest report;
+  report.set_node_id(2);
+  report.set_incarnation("a dead self");
+  report.set_lost_node_id(1);
+  EXPECT_EQ(state_->ReportFailure(report, now_).code(), absl::StatusCode::kNotFound);
+  wire::ReportEvaluationRequest evaluation = EvaluationOf(2, 4, 0, 10, 7);
+  evaluation.set_incarnation("a dead self");
+  EXPECT_EQ(state_->ReportEvaluation(evaluation, now_).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(state_->phase(), JobPhase::kRunning);
+}
+
 TEST_F(JobStateTest, LeasesCountWhileWaitingToo) {
   Begin(1, 1);
   ASSERT_TRUE(Join(wire::WORKER).ok());
@@ -248,6 +284,7 @@ TEST_F(JobStateTest, AWorkersReportOfALostServerNamesTheServer) {
   BeginOneAndOne();
   wire::ReportFailureRequest report;
   report.set_node_id(2);
+  report.set_incarnation("incarnation-2");
   report.set_lost_node_id(1);
   report.set_message("cannot reach server 0:\nconnection reset");
   ASSERT_TRUE(state_->ReportFailure(report, now_).ok());
@@ -263,6 +300,7 @@ TEST_F(JobStateTest, AReportedFailureNamesWhoReportsIt) {
   BeginOneAndOne();
   wire::ReportFailureRequest report;
   report.set_node_id(2);
+  report.set_incarnation("incarnation-2");
   report.set_lost_node_id(99);
   report.set_message("the loss is not finite at step 3 in conv1");
   ASSERT_TRUE(state_->ReportFailure(report, now_).ok());

@@ -63,6 +63,7 @@ inline wire::ReportEvaluationRequest EvaluationOf(int32_t node_id, int64_t clock
                                                   int64_t samples, int64_t correct) {
   wire::ReportEvaluationRequest request;
   request.set_node_id(node_id);
+  request.set_incarnation(absl::StrCat("incarnation-", node_id));
   request.set_clock(clock);
   wire::EvaluationChunk* result = request.add_chunks();
   result->set_chunk(chunk);

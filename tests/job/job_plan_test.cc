@@ -13,6 +13,8 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
+std::string Text(const absl::Status& status) { return std::string(status.message()); }
+
 // Two replicas of 5 images; flatten, then linear to three classes: 4 x 3 weights and 3 biases.
 JobSpec SmallJob() {
   JobSpec job;
@@ -76,7 +78,7 @@ TEST(JobPlan, RefusesANetworkThatDoesNotEndInTheClasses) {
   job.model.layers[1].options = Options({{"out_features", "7"}});
   const auto plan = MakeJobPlan(job, {MakeFakeDataset(47), nullptr});
   EXPECT_EQ(plan.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(plan.status().message(), StartsWith("job.yaml:4:5: "));
+  EXPECT_THAT(Text(plan.status()), StartsWith("job.yaml:4:5: "));
 }
 
 TEST(JobPlan, NamesTheNearestModelAndItsPosition) {
@@ -84,7 +86,7 @@ TEST(JobPlan, NamesTheNearestModelAndItsPosition) {
   job.model.layers.clear();
   job.model.name = "lenet6";
   const auto plan = MakeJobPlan(job, {MakeFakeDataset(47), nullptr});
-  EXPECT_THAT(plan.status().message(),
+  EXPECT_THAT(Text(plan.status()),
               StartsWith("job.yaml:2:1: unknown model `lenet6`; did you mean `lenet5`?"));
 }
 
@@ -97,7 +99,7 @@ TEST(JobPlan, RefusesNormalisationForOtherChannels) {
 
 TEST(OpenJobData, NamesUnknownFormatAndPosition) {
   const DataSpec spec{.train = {.name = "idy", .where = "job.yaml:8:12"}};
-  EXPECT_THAT(OpenJobData(spec).status().message(),
+  EXPECT_THAT(Text(OpenJobData(spec).status()),
               StartsWith("job.yaml:8:12: unknown data format `idy`; did you mean `idx`?"));
 }
 
@@ -108,7 +110,18 @@ TEST(OpenJobData, NamesThePositionOfAMissingDataSet) {
   const DataSpec spec{.train = {.name = "idx", .options = options, .where = "job.yaml:8:12"}};
   const absl::Status status = OpenJobData(spec).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(status.message(), StartsWith("job.yaml:8:30: no data set in /nonexistent"));
+  EXPECT_THAT(Text(status), StartsWith("job.yaml:8:30: no data set in /nonexistent"));
+}
+
+TEST(AtPosition, AddsAPositionOnlyWhereThereIsNone) {
+  const auto at = [](const std::string& message) {
+    return Text(AtPosition("dir/job.yaml:3:5", absl::InvalidArgumentError(message)));
+  };
+  EXPECT_EQ(at("bad"), "dir/job.yaml:3:5: bad");
+  EXPECT_EQ(at("dir/job.yaml:4:7: bad"), "dir/job.yaml:4:7: bad");
+  EXPECT_EQ(at("--set a.b: bad"), "--set a.b: bad");
+  EXPECT_EQ(Text(AtPosition("", absl::InvalidArgumentError("bad"))), "bad");
+  EXPECT_TRUE(AtPosition("job.yaml:3:5", absl::OkStatus()).ok());
 }
 
 }  // namespace

@@ -129,18 +129,26 @@ TEST(ParameterStore, SyncReadNamesItsExactVersion) {
   EXPECT_THAT(std::string(gone.message()), AllOf(HasSubstr("fc [0,24)"), HasSubstr("version 1 is gone")));
 }
 
+TEST(ParameterStore, AReadFurtherAheadThanAnyReplicaCanBeIsRefusedAndNotParked) {
+  const auto store = SyncStore(2);
+  const absl::Status ahead = ReadNow(*store, kWeights, 0, 2).status();
+  EXPECT_EQ(ahead.code(), absl::StatusCode::kFailedPrecondition) << ahead;
+  EXPECT_EQ(ReadNow(*store, kWeights, 0, int64_t{1} << 62).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(store->parked_reads(), 0U);
+}
+
 TEST(ParameterStore, ReadIsParkedUntilItsRoundIsApplied) {
   const auto store = SyncStore(2);
   Reader first;
   Reader second;
   store->Read(kWeights, 0, 1, first.Callback());
-  store->Read(kWeights, 1, 2, second.Callback());
-  EXPECT_EQ(store->parked_reads(), 2U);
+  EXPECT_EQ(store->parked_reads(), 1U);
   ASSERT_TRUE(Push(*store, {0, 0}, 0, Floats(kLength, 1)).ok());
   EXPECT_EQ(first.answers, 0);
   ASSERT_TRUE(Push(*store, {1, 1}, 0, Floats(kLength, 1)).ok());
   EXPECT_EQ(first.answers, 1);
   EXPECT_EQ(first.answer->version, 1);
+  store->Read(kWeights, 1, 2, second.Callback());
   EXPECT_EQ(second.answers, 0);
   EXPECT_EQ(store->parked_reads(), 1U);
   ASSERT_TRUE(Push(*store, {0, 1}, 1, Floats(kLength, 1)).ok());
