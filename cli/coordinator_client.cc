@@ -16,7 +16,8 @@ absl::Status Translate(const std::string& address, const grpc::Status& status) {
     case grpc::StatusCode::UNAVAILABLE:
       return absl::UnavailableError(absl::StrCat("no coordinator answers at ", address));
     case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return absl::DeadlineExceededError(absl::StrCat("the coordinator at ", address, " did not answer in time"));
+      return absl::DeadlineExceededError(
+          absl::StrCat("the coordinator at ", address, " did not answer in time"));
     default:
       return FromGrpcStatus(status);
   }

@@ -2,14 +2,17 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -35,6 +38,9 @@ void Drain(int fd) {
   while (read(fd, buffer, sizeof(buffer)) > 0) {
   }
 }
+
+// Where a process's log waits while another's has its name.
+std::string Aside(const Process& process) { return absl::StrCat(process.log_path(), ".", process.pid()); }
 
 }  // namespace
 
@@ -78,11 +84,16 @@ std::string LastLogLine(const std::string& path) {
   return tail.substr(tail.rfind('\n') + 1, kLongestQuote);
 }
 
-absl::Status LocalCluster::Start(absl::Duration timeout, int extra, const std::function<bool()>& interrupted) {
+absl::Status LocalCluster::Start(absl::Duration timeout, int extra,
+                                 const std::function<bool()>& interrupted) {
   TESSERA_RETURN_IF_ERROR(CheckPrograms());
-  std::vector<std::string> arguments = {"--config", options_.config,
-                                        "--bind",   absl::StrCat("127.0.0.1:", options_.port),
-                                        "--run-folder", options_.run_folder};
+  std::error_code error;
+  // Absolute, since the coordinator tells it to `tessera status`, wherever that is called.
+  const std::string folder = std::filesystem::absolute(options_.run_folder, error).string();
+  if (error) return absl::UnavailableError(absl::StrCat(options_.run_folder, ": ", error.message()));
+  std::vector<std::string> arguments = {"--config",     options_.config,
+                                        "--bind",       absl::StrCat("127.0.0.1:", options_.port),
+                                        "--run-folder", folder};
   for (const std::string& setting : options_.settings) {
     arguments.push_back("--set");
     arguments.push_back(setting);
@@ -100,17 +111,40 @@ absl::Status LocalCluster::Start(absl::Duration timeout, int extra, const std::f
   return absl::OkStatus();
 }
 
+void LocalCluster::AdoptNames(const std::map<int64_t, std::string>& names) {
+  std::set<std::string> old_names, new_names;
+  std::vector<Process*> moved;
+  for (size_t i = kCoordinator + 1; i < processes_.size(); ++i) {
+    Process& process = processes_.process(i);
+    const auto found = names.find(process.pid());
+    if (found == names.end() || found->second == process.name()) continue;
+    old_names.insert(process.name());
+    new_names.insert(found->second);
+    moved.push_back(&process);
+  }
+  if (old_names != new_names) return;
+  // In two steps, since each takes the place of another.
+  for (Process* process : moved) rename(process->log_path().c_str(), Aside(*process).c_str());
+  for (Process* process : moved) {
+    const std::string& name = names.at(process->pid());
+    const std::string log_path = LogFile(options_.run_folder, name);
+    rename(Aside(*process).c_str(), log_path.c_str());
+    process->Rename(name, log_path);
+  }
+}
+
 std::string LocalCluster::DescribeExit(size_t process, const ProcessExit& exit) const {
   const Process& child = processes_.process(process);
   const std::string quote = exit.signaled ? "" : LastLogLine(child.log_path());
-  return absl::StrCat(child.name(), " (pid ", child.pid(), ") ", Describe(exit), quote.empty() ? "" : ": ", quote,
-                      "; log: ", child.log_path());
+  return absl::StrCat(child.name(), " (pid ", child.pid(), ") ", Describe(exit), quote.empty() ? "" : ": ",
+                      quote, "; log: ", child.log_path());
 }
 
 absl::Status LocalCluster::CheckPrograms() const {
   for (const char* program : {kCoordinatorProgram, kServerProgram, kWorkerProgram}) {
     if (access(absl::StrCat(options_.programs, "/", program).c_str(), X_OK) == 0) continue;
-    return absl::NotFoundError(absl::StrCat(program, " is not in ", options_.programs, ", beside this program"));
+    return absl::NotFoundError(
+        absl::StrCat(program, " is not in ", options_.programs, ", beside this program"));
   }
   return absl::OkStatus();
 }

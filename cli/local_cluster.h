@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,24 +35,31 @@ absl::StatusOr<int> PortOf(const std::string& address);
 // The last line of a process's log that says something, or "".
 std::string LastLogLine(const std::string& path);
 
-// Not thread-safe; to be used from the main thread (see Process). What still runs when it is destroyed is killed.
+// Not thread-safe; to be used from the main thread (see Process). What still runs when it is destroyed is
+// killed.
 class LocalCluster {
  public:
   explicit LocalCluster(ClusterOptions options) : options_(std::move(options)) {}
 
-  // Starts the coordinator, waits (at most `timeout`) for its address, then starts the nodes. `interrupted` is asked
-  // whenever `extra` is readable; true ends the wait.
-  // Errors: kNotFound, a daemon's program is missing; kAborted, the coordinator ended (with its last words);
-  // kDeadlineExceeded; kCancelled, interrupted; those of Process::Spawn.
+  // Starts the coordinator, waits (at most `timeout`) for its address, then starts the nodes. `interrupted`
+  // is asked whenever `extra` is readable; true ends the wait. Errors: kNotFound, a daemon's program is
+  // missing; kAborted, the coordinator ended (with its last words); kDeadlineExceeded; kCancelled,
+  // interrupted; those of Process::Spawn.
   absl::Status Start(absl::Duration timeout, int extra, const std::function<bool()>& interrupted);
 
   // The coordinator's host:port, once started.
   const std::string& address() const { return address_; }
+  int servers() const { return options_.servers; }
+  int workers() const { return options_.workers; }
   ProcessGroup* processes() { return &processes_; }
   // The coordinator is the first of the group.
   static constexpr size_t kCoordinator = 0;
-  // "server 1 (pid 123) was killed by signal 9 (Killed); log: runs/x/logs/server-1.log", with the last line of the log
-  // when the process left by itself.
+  // Calls the nodes, and their logs, what the coordinator calls them: it numbers them as they come, not as
+  // they were started. `names`: node names by pid. Nothing changes unless these are the same names in another
+  // order.
+  void AdoptNames(const std::map<int64_t, std::string>& names);
+  // "server 1 (pid 123) was killed by signal 9 (Killed); log: runs/x/logs/server-1.log", with the last line
+  // of the log when the process left by itself.
   std::string DescribeExit(size_t process, const ProcessExit& exit) const;
 
  private:

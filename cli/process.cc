@@ -4,8 +4,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +19,12 @@
 namespace tessera::cli {
 namespace {
 
-// Everything the child needs, made before the fork: between fork and exec only async-signal-safe calls are allowed.
+// By number: glibc 2.36 declares these without `extern "C"`.
+int PidfdOpen(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
+void PidfdSendSignal(int pidfd, int signal) { syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
+
+// Everything the child needs, made before the fork: between fork and exec only async-signal-safe calls are
+// allowed.
 struct Launch {
   pid_t parent;
   const char* executable;
@@ -112,16 +117,17 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Spawn(const ProcessOptions& op
   std::vector<char*> argv = {const_cast<char*>(options.executable.c_str())};
   for (const std::string& argument : options.arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  const Launch launch = {getpid(),    options.executable.c_str(), argv.data(),
-                         input.get(), log.get(),                  write_end.get()};
+  const Launch launch = {getpid(),       options.executable.c_str(), argv.data(), input.get(), log.get(),
+                         write_end.get()};
 
   const pid_t pid = fork();
   if (pid == 0) RunChild(launch);
   if (pid < 0) return SystemError(absl::StrCat("cannot start ", options.name), errno);
   write_end.Reset();
-  if (const int error = ReadChildError(read_end.get()); error != 0) return ReapFailedChild(pid, options, error);
+  if (const int error = ReadChildError(read_end.get()); error != 0)
+    return ReapFailedChild(pid, options, error);
   // No race with a reused pid: the child is not reaped before we do it.
-  const int pidfd = pidfd_open(pid, 0);
+  const int pidfd = PidfdOpen(pid);
   if (pidfd < 0) {
     const int error = errno;
     kill(pid, SIGKILL);
@@ -139,13 +145,18 @@ Process::~Process() {
   close(pidfd_);
 }
 
+void Process::Rename(std::string name, std::string log_path) {
+  name_ = std::move(name);
+  log_path_ = std::move(log_path);
+}
+
 const std::optional<ProcessExit>& Process::TryWait() {
   if (!exit_.has_value()) Reap(WNOHANG);
   return exit_;
 }
 
 void Process::Kill(int signal) {
-  if (!exit_.has_value()) pidfd_send_signal(pidfd_, signal, nullptr, 0);
+  if (!exit_.has_value()) PidfdSendSignal(pidfd_, signal);
 }
 
 void Process::Reap(int flags) {

@@ -1,4 +1,5 @@
-// A child process that cannot outlive its parent: the kernel kills it (SIGKILL) when the thread that spawned it ends.
+// A child process that cannot outlive its parent: the kernel kills it (SIGKILL) when the thread that spawned
+// it ends.
 #pragma once
 
 #include <sys/types.h>
@@ -30,13 +31,14 @@ struct ProcessExit {
 // "was killed by signal 9 (Killed)" or "exited with status 1".
 std::string Describe(const ProcessExit& exit);
 
-// One child. Not thread-safe. The child is in a process group of its own (the terminal's Ctrl-C does not reach it), reads
-// /dev/null, inherits no other descriptor, and starts with default signal dispositions and an empty signal mask.
+// One child. Not thread-safe. The child is in a process group of its own (the terminal's Ctrl-C does not
+// reach it), reads /dev/null, inherits no other descriptor, and starts with default signal dispositions and
+// an empty signal mask.
 class Process {
  public:
-  // Forks and executes; returns once the program runs. To be called from the main thread: the parent-death signal
-  // follows the spawning thread.
-  // Errors: kNotFound, no such program or log folder; kUnavailable, the system refused; the message names both.
+  // Forks and executes; returns once the program runs. To be called from the main thread: the parent-death
+  // signal follows the spawning thread. Errors: kNotFound, no such program or log folder; kUnavailable, the
+  // system refused; the message names both.
   static absl::StatusOr<std::unique_ptr<Process>> Spawn(const ProcessOptions& options);
 
   // Kills (SIGKILL) and reaps a child that still runs.
@@ -46,6 +48,8 @@ class Process {
 
   const std::string& name() const { return name_; }
   const std::string& log_path() const { return log_path_; }
+  // From now on the process is called so, and its log is there; whoever calls this has moved it.
+  void Rename(std::string name, std::string log_path);
   pid_t pid() const { return pid_; }
   // Becomes readable when the child has ended; for poll().
   int pidfd() const { return pidfd_; }
@@ -62,8 +66,8 @@ class Process {
   Process(const ProcessOptions& options, pid_t pid, int pidfd);
   void Reap(int flags);
 
-  const std::string name_;
-  const std::string log_path_;
+  std::string name_;
+  std::string log_path_;
   const pid_t pid_;
   const int pidfd_;
   std::optional<ProcessExit> exit_;

@@ -26,17 +26,18 @@ class ProcessGroup {
   absl::Status Start(const ProcessOptions& options);
 
   size_t size() const { return processes_.size(); }
+  Process& process(size_t index) { return *processes_[index]; }
   const Process& process(size_t index) const { return *processes_[index]; }
 
-  // Indices of the processes that ended since the last call; those killed by a signal come first: they are causes,
-  // others may be consequences. Never blocks.
+  // Indices of the processes that ended since the last call; those killed by a signal come first: they are
+  // causes, others may be consequences. Never blocks.
   std::vector<size_t> TakeExits();
 
   // Waits until there is an exit to take, one of `extra` is readable, or `timeout` has passed.
   void Wait(const std::vector<int>& extra, absl::Duration timeout);
 
-  // Takes all exits and ends every child: waits, then SIGTERM, then SIGKILL. `hurry` is asked again whenever `extra` is readable; true
-  // means SIGKILL at once. When it returns, every child has been reaped.
+  // Takes all exits and ends every child: waits, then SIGTERM, then SIGKILL. `hurry` is asked again whenever
+  // `extra` is readable; true means SIGKILL at once. When it returns, every child has been reaped.
   void Stop(const StopGrace& grace, const std::vector<int>& extra, const std::function<bool()>& hurry);
 
  private:

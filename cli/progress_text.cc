@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -86,10 +88,22 @@ std::string FiguresLine(const wire::JobStatus& status) {
   return Join(parts);
 }
 
+// Servers first, then workers, each by number. The coordinator lists nodes as they came.
+std::vector<wire::NodeStatus> SortedNodes(const wire::JobStatus& status) {
+  std::vector<wire::NodeStatus> nodes(status.nodes().begin(), status.nodes().end());
+  std::stable_sort(nodes.begin(), nodes.end(), [](const wire::NodeStatus& a, const wire::NodeStatus& b) {
+    const auto key = [](const wire::NodeStatus& node) {
+      return std::make_tuple(node.name().substr(0, node.name().find(' ')), node.name().size(), node.name());
+    };
+    return key(a) < key(b);
+  });
+  return nodes;
+}
+
 std::string NodesLine(const wire::JobStatus& status, const TextStyle& style) {
   int alive = 0;
   std::vector<std::string> names;
-  for (const wire::NodeStatus& node : status.nodes()) {
+  for (const wire::NodeStatus& node : SortedNodes(status)) {
     alive += node.alive() ? 1 : 0;
     if (!node.alive()) {
       names.push_back(Paint(style, Tone::kBad, absl::StrCat(node.name(), " gone")));
@@ -119,13 +133,11 @@ std::string TrimRight(std::string line) {
 std::string NodeRow(const wire::NodeStatus& node, const TextStyle& style) {
   const std::string state = node.alive() ? "alive" : "gone";
   const std::string padding(state == "gone" ? 1 : 0, ' ');
-  return TrimRight(absl::StrCat(absl::StrFormat("%-12s", node.name()),
-                                Paint(style, node.alive() ? Tone::kGood : Tone::kBad, state), padding,
-                                absl::StrFormat("  pid %-8d", node.pid()),
-                                absl::StrFormat("%-16s", node.host()),
-                                absl::StrFormat("%-22s", node.address().empty() ? "-" : node.address()),
-                                absl::StrFormat("%6.1f s  ", static_cast<double>(node.lease_age_ms()) / 1000),
-                                Duty(node)));
+  return TrimRight(absl::StrCat(
+      absl::StrFormat("%-12s", node.name()), Paint(style, node.alive() ? Tone::kGood : Tone::kBad, state),
+      padding, absl::StrFormat("  pid %-8d", node.pid()), absl::StrFormat("%-16s", node.host()),
+      absl::StrFormat("%-22s", node.address().empty() ? "-" : node.address()),
+      absl::StrFormat("%6.1f s  ", static_cast<double>(node.lease_age_ms()) / 1000), Duty(node)));
 }
 
 }  // namespace
@@ -190,14 +202,15 @@ std::vector<std::string> StatusPage(const wire::JobStatus& status, const TextSty
   if (!status.message().empty()) lines.push_back(status.message());
   lines.push_back(Join({EpochPart(status), StepPart(status), FiguresLine(status)}));
   for (const wire::EpochResult& epoch : status.epochs_done()) {
-    std::string line = absl::StrCat("  epoch ", epoch.epoch(), "  train loss ", FormatLoss(epoch.train_loss()));
+    std::string line =
+        absl::StrCat("  epoch ", epoch.epoch(), "  train loss ", FormatLoss(epoch.train_loss()));
     if (epoch.evaluated()) {
       absl::StrAppend(&line, "  test accuracy ", FormatAccuracy(epoch.test_accuracy()), "  test loss ",
                       FormatLoss(epoch.test_loss()));
     }
     lines.push_back(std::move(line));
   }
-  for (const wire::NodeStatus& node : status.nodes()) lines.push_back("  " + NodeRow(node, style));
+  for (const wire::NodeStatus& node : SortedNodes(status)) lines.push_back("  " + NodeRow(node, style));
   return lines;
 }
 

@@ -9,11 +9,12 @@
 
 namespace tessera::cli {
 
-// "epoch 3/5  train loss 0.3121  test accuracy 0.8931  test loss 0.2911  5,012 images/s  41 s"; no test columns
-// without a test set. The time is since the first step.
+// "epoch 3/5  train loss 0.3121  test accuracy 0.8931  test loss 0.2911  5,012 images/s  41 s"; no test
+// columns without a test set. The time is since the first step.
 std::string EpochLine(const wire::JobStatus& status, const wire::EpochResult& epoch);
 
-// "epoch 3/5  step 493/1,170  loss 0.3121  5,012 images/s  41 s to go", or the phase's words outside training.
+// "epoch 3/5  step 493/1,170  loss 0.3121  5,012 images/s  41 s to go", or the phase's words outside
+// training.
 std::string ProgressLine(const wire::JobStatus& status);
 
 // The lines of a live view, at most `width` columns each: job, bar, figures, nodes.

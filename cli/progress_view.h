@@ -24,7 +24,8 @@ class ProgressView {
   virtual void Update(const wire::JobStatus& status, absl::Time now) = 0;
   // A line that stays.
   virtual void Note(absl::string_view line) = 0;
-  // Leaves the cursor at the start of an empty line. Nothing may be shown afterwards but by Note(). Idempotent.
+  // Leaves the cursor at the start of an empty line. Nothing may be shown afterwards but by Note().
+  // Idempotent.
   virtual void Close() = 0;
 };
 
@@ -43,8 +44,8 @@ class PlainView : public ProgressView {
   absl::Time next_line_ = absl::InfinitePast();  // InfinitePast: no status has come yet
 };
 
-// A block of lines that is drawn over itself; lasting lines scroll away above it. Each drawing is one write, without
-// clearing first, so it does not flicker, and the cursor is hidden only within it.
+// A block of lines that is drawn over itself; lasting lines scroll away above it. Each drawing is one write,
+// without clearing first, so it does not flicker, and the cursor is hidden only within it.
 class LiveView : public ProgressView {
  public:
   // `width`: the terminal's columns now.

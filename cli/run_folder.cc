@@ -26,8 +26,9 @@ absl::Status CheckName(const std::string& name) {
   bool plain = !name.empty() && name.front() != '.';
   for (const char c : name) plain = plain && (absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-');
   if (plain) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the job's name `", name, "` cannot name a folder: letters, digits, `-`, `_` and `.` only, not first a `.`"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the job's name `", name,
+                   "` cannot name a folder: letters, digits, `-`, `_` and `.` only, not first a `.`"));
 }
 
 absl::Status MakeFolder(const std::string& path) {
@@ -47,7 +48,8 @@ absl::StatusOr<FileDescriptor> TakeLock(const std::string& path, const std::stri
   if (!lock.valid()) return SystemError(absl::StrCat("cannot open ", path), errno);
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return SystemError(absl::StrCat("cannot lock ", path), errno);
-    return absl::AlreadyExistsError(absl::StrCat("a run of job `", name, "` is going on", HolderNote(lock.get()),
+    return absl::AlreadyExistsError(absl::StrCat("a run of job `", name, "` is going on",
+                                                 HolderNote(lock.get()),
                                                  "; give this one another name: --set job.name=NAME"));
   }
   const std::string pid = absl::StrCat(getpid(), "\n");

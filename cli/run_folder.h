@@ -16,14 +16,14 @@ std::string SummaryFile(const std::string& folder);
 std::string ModelFile(const std::string& folder);
 std::string LogFile(const std::string& folder, const std::string& node);  // "server 1" -> logs/server-1.log
 
-// A fresh folder <root>/<name> with logs/ in it, locked as long as this object (or the process) lives. The lock is a
-// file beside it, <root>/.<name>.lock, since the folder itself may be moved. It is never deleted: two runs that see
-// different files of that name would both hold a lock.
+// A fresh folder <root>/<name> with logs/ in it, locked as long as this object (or the process) lives. The
+// lock is a file beside it, <root>/.<name>.lock, since the folder itself may be moved. It is never deleted:
+// two runs that see different files of that name would both hold a lock.
 class RunFolder {
  public:
   // Moves an older folder of the name to <name>.1, or the first number that is free.
-  // Errors: kInvalidArgument, a name that is no plain file name; kAlreadyExists, a run of that name is going on
-  // (names its pid); kUnavailable, the file system refuses.
+  // Errors: kInvalidArgument, a name that is no plain file name; kAlreadyExists, a run of that name is going
+  // on (names its pid); kUnavailable, the file system refuses.
   static absl::StatusOr<RunFolder> Create(const std::string& root, const std::string& name);
 
   const std::string& path() const { return path_; }

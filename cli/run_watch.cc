@@ -36,9 +36,9 @@ void RunWatch::OnCoordinatorExit(const std::optional<Summary>& summary, const st
   if (!summary.has_value()) {
     return Believe(kCoordinatorGone, {.kind = Kind::kFailed, .message = line}, absl::InfinitePast());
   }
-  const Kind kind = summary->done()                  ? Kind::kDone
+  const Kind kind = summary->done()                ? Kind::kDone
                     : summary->status == "stopped" ? Kind::kStopped
-                                                     : Kind::kFailed;
+                                                   : Kind::kFailed;
   Believe(kind == Kind::kFailed ? kReported : kFinal, {.kind = kind, .message = summary->message},
           absl::InfinitePast());
 }

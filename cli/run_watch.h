@@ -1,5 +1,5 @@
-// Decides how a run ended, from what the coordinator says and how its processes end. A pure state machine: times are
-// passed in. Not thread-safe.
+// Decides how a run ended, from what the coordinator says and how its processes end. A pure state machine:
+// times are passed in. Not thread-safe.
 #pragma once
 
 #include <optional>
@@ -16,12 +16,14 @@ struct RunOutcome {
   enum class Kind { kDone, kStopped, kFailed };
   Kind kind = Kind::kFailed;
   std::string message;  // kFailed, kStopped: why, one line
-  // The coordinator still lives to notice the death of the process that `message` names, and to write the summary.
+  // The coordinator still lives to notice the death of the process that `message` names, and to write the
+  // summary.
   bool coordinator_will_notice = false;
 };
 
-// Several things are often seen of one cause, in any order. A process killed by a signal is the cause; after it counts
-// what the coordinator says; a process that only left is believed last, when the others had time to speak.
+// Several things are often seen of one cause, in any order. A process killed by a signal is the cause; after
+// it counts what the coordinator says; a process that only left is believed last, when the others had time to
+// speak.
 class RunWatch {
  public:
   // `lease`: how long the coordinator takes to notice a death.

@@ -10,8 +10,9 @@
 
 namespace tessera::cli {
 
-// Blocks SIGINT, SIGTERM and SIGHUP for this thread, and for threads made later, and delivers them through fd().
-// SIGPIPE is ignored from then on. To be made before any thread is; one at a time. Restores the mask when destroyed.
+// Blocks SIGINT, SIGTERM and SIGHUP for this thread, and for threads made later, and delivers them through
+// fd(). SIGPIPE is ignored from then on. To be made before any thread is; one at a time. Restores the mask
+// when destroyed.
 class SignalWatch {
  public:
   static absl::StatusOr<SignalWatch> Create();

@@ -14,7 +14,8 @@ namespace tessera::cli {
 
 absl::StatusOr<std::unique_ptr<StatusPoller>> StatusPoller::Start(Ask ask, absl::Duration interval) {
   FileDescriptor event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!event.valid()) return absl::UnavailableError(absl::StrCat("cannot make an eventfd: ", strerror(errno)));
+  if (!event.valid())
+    return absl::UnavailableError(absl::StrCat("cannot make an eventfd: ", strerror(errno)));
   return std::unique_ptr<StatusPoller>(new StatusPoller(std::move(ask), interval, std::move(event)));
 }
 

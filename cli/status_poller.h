@@ -14,9 +14,9 @@
 
 namespace tessera::cli {
 
-// Runs a thread that calls `ask` every `interval` until the job is over or the poller is destroyed; joins it. `ask`
-// must have a deadline: the destructor waits for it. Calls without an answer are not reported: whoever supervises the
-// coordinator's process knows better why. Thread-safe.
+// Runs a thread that calls `ask` every `interval` until the job is over or the poller is destroyed; joins it.
+// `ask` must have a deadline: the destructor waits for it. Calls without an answer are not reported: whoever
+// supervises the coordinator's process knows better why. Thread-safe.
 class StatusPoller {
  public:
   using Ask = std::function<absl::StatusOr<wire::JobStatus>()>;

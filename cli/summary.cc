@@ -78,12 +78,7 @@ std::string OutcomeLine(const Summary& summary) {
     return absl::StrCat(summary.status, " after ", FormatCount(static_cast<double>(summary.steps)), " steps",
                         summary.message.empty() ? "" : ": ", summary.message);
   }
-  std::string line = "finished: ";
-  if (summary.test_accuracy.has_value()) {
-    absl::StrAppend(&line, "test accuracy ", FormatAccuracy(*summary.test_accuracy), ", ");
-  }
-  if (summary.test_loss.has_value()) absl::StrAppend(&line, "test loss ", FormatLoss(*summary.test_loss), ", ");
-  return absl::StrCat(line, EpochsAndTime(summary));
+  return absl::StrCat("finished: ", EpochsAndTime(summary));
 }
 
 std::vector<std::string> FigureLines(const Summary& summary) {

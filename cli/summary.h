@@ -12,7 +12,7 @@
 namespace tessera::cli {
 
 struct Summary {
-  std::string text;     // the whole file
+  std::string text;  // the whole file
   std::string job;
   std::string status;   // "done", "failed", "stopped"
   std::string message;  // why it failed or stopped
@@ -36,7 +36,8 @@ absl::StatusOr<Summary> ReadSummary(const std::string& path);
 // Errors: kUnavailable, names the path.
 absl::Status WriteText(const std::string& path, absl::string_view text);
 
-// "finished: test accuracy 0.9092, test loss 0.2531, 5 epochs in 41 s", "failed: ...", "stopped after 120 steps: ...".
+// "finished: test accuracy 0.9092, test loss 0.2531, 5 epochs in 41 s", "failed: ...", "stopped after 120
+// steps: ...".
 std::string OutcomeLine(const Summary& summary);
 
 // The figures of a finished run, one per line.

@@ -12,9 +12,9 @@ struct Target {
   std::string folder;   // of the run, or "" when only an address was given
 };
 
-// `target`: a run folder; or a job file, whose run is runs/<name> if that is there, or else whatever answers at the
-// file's `cluster.coordinator`. `coordinator` (HOST:PORT), when not empty, stands for itself; then `target` is empty.
-// Errors: kInvalidArgument, neither or both, a folder of no run; those of LoadJobFile.
+// `target`: a run folder; or a job file, whose run is runs/<name> if that is there, or else whatever answers
+// at the file's `cluster.coordinator`. `coordinator` (HOST:PORT), when not empty, stands for itself; then
+// `target` is empty. Errors: kInvalidArgument, neither or both, a folder of no run; those of LoadJobFile.
 absl::StatusOr<Target> ResolveTarget(const std::string& target, const std::string& coordinator);
 
 }  // namespace tessera::cli

@@ -60,7 +60,8 @@ std::string FormatCount(double value) {
   if (!std::isfinite(value)) return "?";
   std::string digits = absl::StrFormat("%.0f", value);
   const int first = digits.front() == '-' ? 1 : 0;
-  for (int at = static_cast<int>(digits.size()) - 3; at > first; at -= 3) digits.insert(at, ",");
+  for (int at = static_cast<int>(digits.size()) - 3; at > first; at -= 3)
+    digits.insert(static_cast<size_t>(at), 1, ',');
   return digits;
 }
 

@@ -49,7 +49,7 @@ TEST(FashionLenet, IsTheMainJob) {
   EXPECT_EQ(job->model.name, "lenet5");
   EXPECT_EQ(job->train.replicas, 4);
   EXPECT_EQ(job->train.batch_size, 64);
-  EXPECT_EQ(job->train.epochs, 5);
+  EXPECT_EQ(job->train.epochs, 7);
   EXPECT_EQ(job->cluster.servers, 2);
   EXPECT_EQ(job->cluster.workers, 2);
 }

@@ -1,0 +1,48 @@
+#include "cli/job_checks.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "cli/text.h"
+#include "common/status.h"
+#include "config/job_loader.h"
+
+namespace tessera::cli {
+namespace {
+
+std::string Count(int64_t value) { return FormatCount(static_cast<double>(value)); }
+
+std::string Quote(const std::string& argument) {
+  bool plain = !argument.empty();
+  for (const char c : argument) {
+    plain = plain &&
+            (absl::ascii_isalnum(c) || absl::string_view("-_./:=,+@%").find(c) != absl::string_view::npos);
+  }
+  return plain ? argument : absl::StrCat("'", absl::StrReplaceAll(argument, {{"'", "'\\''"}}), "'");
+}
+
+}  // namespace
+
+absl::StatusOr<JobSpec> LoadJob(const std::string& path, const std::vector<std::string>& settings) {
+  std::vector<Override> overrides;
+  for (const std::string& setting : settings) {
+    TESSERA_ASSIGN_OR_RETURN(overrides.emplace_back(), ParseOverride(setting));
+  }
+  return LoadJobFile(path, overrides);
+}
+
+std::string DescribePlan(const JobPlan& plan) {
+  const std::string model = plan.job.model.name.empty() ? "own layers" : plan.job.model.name;
+  return absl::StrCat(model, ", ", Count(plan.graph->num_parameters()), " parameters, ",
+                      Count(plan.train_samples), " training and ", Count(plan.test_samples), " test images, ",
+                      plan.job.train.epochs, plan.job.train.epochs == 1 ? " epoch of " : " epochs of ",
+                      Count(plan.steps_per_epoch), plan.steps_per_epoch == 1 ? " step" : " steps");
+}
+
+std::string ShellCommand(const std::vector<std::string>& arguments) {
+  return absl::StrJoin(arguments, " ",
+                       [](std::string* out, const std::string& argument) { *out += Quote(argument); });
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,120 @@
+#include "cli/run_command.h"
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cli/exit_codes.h"
+#include "cli/job_checks.h"
+#include "cli/local_cluster.h"
+#include "cli/run_folder.h"
+#include "cli/run_session.h"
+#include "cli/signal_watch.h"
+#include "cli/summary.h"
+#include "common/status.h"
+#include "job/job_plan.h"
+
+namespace tessera::cli {
+namespace {
+
+// What --servers and --workers stand for is added to the settings.
+std::vector<std::string> AllSettings(const RunOptions& options) {
+  std::vector<std::string> settings = options.settings;
+  if (options.servers.has_value()) settings.push_back(absl::StrCat("cluster.servers=", *options.servers));
+  if (options.workers.has_value()) settings.push_back(absl::StrCat("cluster.workers=", *options.workers));
+  return settings;
+}
+
+absl::StatusOr<JobPlan> PlanJob(const RunOptions& options) {
+  TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJob(options.job, AllSettings(options)));
+  return MakeJobPlan(job);
+}
+
+absl::StatusOr<ClusterOptions> PlanCluster(const RunOptions& options, const JobSpec& job,
+                                           const Console& console) {
+  ClusterOptions cluster;
+  TESSERA_ASSIGN_OR_RETURN(cluster.programs, ProgramFolder());
+  TESSERA_ASSIGN_OR_RETURN(cluster.port, PortOf(job.cluster.coordinator));
+  if (!PortIsFree(cluster.port)) {
+    console.Line(absl::StrCat("port ", cluster.port, " is in use; the coordinator takes a free one"));
+    cluster.port = 0;
+  }
+  cluster.config = options.job;
+  cluster.settings = AllSettings(options);
+  cluster.servers = job.cluster.servers;
+  cluster.workers = job.cluster.workers;
+  return cluster;
+}
+
+// The same settings, since they may change the model.
+std::string EvalCommand(const RunOptions& options, const std::string& model) {
+  std::vector<std::string> arguments = {"tessera", "eval", options.job, model};
+  for (const std::string& setting : options.settings) {
+    arguments.push_back("--set");
+    arguments.push_back(setting);
+  }
+  return ShellCommand(arguments);
+}
+
+void ReportDone(const RunOptions& options, const Summary& summary, const std::string& folder,
+                const Console& console) {
+  console.Line(OutcomeLine(summary));
+  for (const std::string& line : FigureLines(summary)) console.Line(line);
+  console.Line(absl::StrCat("  summary         ", SummaryFile(folder)));
+  console.Line(absl::StrCat("  model           ", ModelFile(folder)));
+  console.Line(absl::StrCat("next: ", EvalCommand(options, ModelFile(folder))));
+}
+
+// Tells what the run left behind, and copies the summary to where the user wants it.
+absl::Status Report(const RunOptions& options, const std::string& folder, const SessionEnd& end,
+                    const Console& console) {
+  const absl::StatusOr<Summary> summary = ReadSummary(SummaryFile(folder));
+  if (!summary.ok()) {
+    // A failed or killed run may well have none, and has been told already.
+    const bool expected = end.signal == 0 && end.outcome.kind != RunOutcome::Kind::kFailed;
+    return expected ? summary.status() : absl::OkStatus();
+  }
+  if (summary->done()) {
+    ReportDone(options, *summary, folder, console);
+  } else if (summary->status != "failed") {
+    console.Line(absl::StrCat("job ", summary->job, ": ", OutcomeLine(*summary)));
+  }
+  if (options.summary_file.empty()) return absl::OkStatus();
+  return WriteText(options.summary_file, summary->text);
+}
+
+int Complain(const Console& console, const absl::Status& status, int code) {
+  console.Error(status.message());
+  return code;
+}
+
+int ExitCode(const SessionEnd& end) {
+  if (end.signal != 0) return kExitSignalBase + end.signal;
+  return end.outcome.kind == RunOutcome::Kind::kFailed ? kExitFailed : kExitOk;
+}
+
+}  // namespace
+
+int RunJob(const RunOptions& options, const Console& console) {
+  absl::StatusOr<SignalWatch> signals = SignalWatch::Create();
+  if (!signals.ok()) return Complain(console, signals.status(), kExitFailed);
+  const absl::StatusOr<JobPlan> plan = PlanJob(options);
+  if (!plan.ok()) return Complain(console, plan.status(), kExitUsage);
+  const absl::StatusOr<RunFolder> folder = RunFolder::Create(kRunsFolder, plan->job.name);
+  if (!folder.ok()) return Complain(console, folder.status(), kExitUsage);
+
+  console.Line(absl::StrCat("job ", plan->job.name, ": ", DescribePlan(*plan)));
+  if (!folder->moved_to().empty())
+    console.Line(absl::StrCat("the earlier run is now in ", folder->moved_to()));
+  absl::StatusOr<ClusterOptions> cluster = PlanCluster(options, plan->job, console);
+  if (!cluster.ok()) return Complain(console, cluster.status(), kExitUsage);
+  cluster->run_folder = folder->path();
+
+  const SessionEnd end = RunSession(*std::move(cluster), plan->job.cluster.lease, &*signals, console).Run();
+  const absl::Status reported = Report(options, folder->path(), end, console);
+  if (!reported.ok()) return Complain(console, reported, kExitFailed);
+  return ExitCode(end);
+}
+
+}  // namespace tessera::cli

@@ -1,0 +1,23 @@
+// `tessera run`: a whole cluster on this machine, watched until its job is over.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/console.h"
+
+namespace tessera::cli {
+
+struct RunOptions {
+  std::string job;
+  std::optional<int> servers, workers;  // in place of the file's
+  std::vector<std::string> settings;    // KEY=VALUE
+  std::string summary_file;             // where a copy of the summary goes, or ""
+};
+
+// Returns the exit code (exit_codes.h). To be called from the main thread, before any other thread exists.
+// When it returns, no process that it started is left.
+int RunJob(const RunOptions& options, const Console& console);
+
+}  // namespace tessera::cli

@@ -1,0 +1,124 @@
+#include "cli/command_line.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "cli/exit_codes.h"
+#include "gmock/gmock.h"
+
+namespace tessera::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+constexpr char kExample[] = TESSERA_SOURCE_DIR "/config/examples/fashion-lenet.yaml";
+
+struct Result {
+  int code;
+  std::string out, err;
+};
+
+Result Tessera(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "tessera");
+  Result result;
+  Console console;
+  console.out = [&result](absl::string_view text) { result.out.append(text.data(), text.size()); };
+  console.err = [&result](absl::string_view text) { result.err.append(text.data(), text.size()); };
+  result.code = RunCommandLine(static_cast<int>(arguments.size()), arguments.data(), console);
+  return result;
+}
+
+// One line on stderr, nothing on stdout, exit code 2.
+void ExpectUsageError(const std::vector<const char*>& arguments, const std::string& part) {
+  const Result result = Tessera(arguments);
+  EXPECT_EQ(result.code, kExitUsage);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, StartsWith("tessera: "));
+  EXPECT_THAT(result.err, HasSubstr(part));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+}
+
+TEST(CommandLine, VersionNamesTheProtocolToo) {
+  const Result result = Tessera({"--version"});
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_THAT(result.out, StartsWith("tessera "));
+  EXPECT_THAT(result.out, HasSubstr("protocol"));
+}
+
+TEST(CommandLine, EveryCommandHasHelp) {
+  for (const std::vector<const char*>& command : std::vector<std::vector<const char*>>{{},
+                                                                                       {"run"},
+                                                                                       {"status"},
+                                                                                       {"stop"},
+                                                                                       {"config"},
+                                                                                       {"config", "check"},
+                                                                                       {"config", "show"},
+                                                                                       {"eval"}}) {
+    std::vector<const char*> arguments = command;
+    arguments.push_back("--help");
+    const Result result = Tessera(arguments);
+    EXPECT_EQ(result.code, kExitOk);
+    EXPECT_THAT(result.out, HasSubstr("Usage: tessera"));
+    EXPECT_EQ(result.err, "");
+  }
+}
+
+TEST(CommandLine, HelpDoesNotOfferWhatIsNotBuilt) {
+  EXPECT_THAT(Tessera({"--help"}).out, Not(HasSubstr("checkpoint")));
+  EXPECT_THAT(Tessera({"run", "--help"}).out, Not(HasSubstr("--resume")));
+}
+
+TEST(CommandLine, WrongCommandsAreRefused) {
+  ExpectUsageError({}, "no command");
+  ExpectUsageError({"config"}, "no command");
+  ExpectUsageError({"staus", "x"}, "unknown command `staus`; did you mean `status`?");
+  ExpectUsageError({"config", "chek"}, "did you mean `check`?");
+  ExpectUsageError({"run"}, "JOB");
+  ExpectUsageError({"run", kExample, "more"}, "more");
+  ExpectUsageError({"run", kExample, "--wat"}, "--wat");
+  ExpectUsageError({"run", kExample, "--workers", "two"}, "two");
+  ExpectUsageError({"status"}, "--coordinator");
+}
+
+TEST(CommandLine, UnbuiltFeaturesAreRefusedByName) {
+  ExpectUsageError({"run", kExample, "--resume"}, "`--resume`");
+  ExpectUsageError({"run", kExample, "--chaos", "plan"}, "`--chaos`");
+  ExpectUsageError({"run", "--trace=file", kExample}, "`--trace`");
+  ExpectUsageError({"top", "runs/x"}, "`top`");
+  ExpectUsageError({"checkpoint", "ls", "--all"}, "`checkpoint`");
+  ExpectUsageError({"export"}, "`export`");
+}
+
+TEST(CommandLine, WrongSettingsAreConfigurationErrors) {
+  ExpectUsageError({"run", "/nonexistent/job.yaml"}, "/nonexistent/job.yaml");
+  ExpectUsageError({"run", kExample, "--set", "train.epoch=1"}, "did you mean `epochs`?");
+  ExpectUsageError({"run", kExample, "--set", "epochs"}, "KEY=VALUE");
+  ExpectUsageError({"run", kExample, "--workers", "0"}, "cluster.workers");
+  ExpectUsageError({"config", "check", kExample, "--set", "data.train.path=/nonexistent"}, "/nonexistent");
+}
+
+TEST(CommandLine, SetTakesOneValueAndMayBeRepeated) {
+  const Result result =
+      Tessera({"config", "show", "--set", "train.epochs=7", kExample, "--set", "train.batch_size=13"});
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_THAT(result.out, HasSubstr("epochs: 7"));
+  EXPECT_THAT(result.out, HasSubstr("batch_size: 13"));
+}
+
+TEST(CommandLine, ReferenceDocumentsTheKeys) {
+  const Result result = Tessera({"config", "reference"});
+  EXPECT_EQ(result.code, kExitOk);
+  EXPECT_THAT(result.out, HasSubstr("batch_size"));
+}
+
+TEST(CommandLine, StatusOfNobodyIsAFailureAndNoUsageError) {
+  const Result result = Tessera({"status", "--coordinator", "127.0.0.1:1"});
+  EXPECT_EQ(result.code, kExitFailed);
+  EXPECT_EQ(result.err, "tessera: no coordinator answers at 127.0.0.1:1\n");
+}
+
+}  // namespace
+}  // namespace tessera::cli

@@ -1,0 +1,43 @@
+// A status as a coordinator gives it in the middle of a job.
+#pragma once
+
+#include "proto/coordinator_service.pb.h"
+
+namespace tessera::cli {
+
+inline void AddNode(wire::JobStatus* status, const char* name, bool alive = true) {
+  wire::NodeStatus* node = status->add_nodes();
+  node->set_name(name);
+  node->set_alive(alive);
+  node->set_pid(100 + status->nodes_size());
+  node->set_host("host");
+}
+
+// Epoch 3 of 5, 100 steps each, after 40 s.
+inline wire::JobStatus RunningStatus() {
+  wire::JobStatus status;
+  status.set_job("fashion");
+  status.set_phase(wire::RUNNING);
+  status.set_mode("sync");
+  status.set_replicas(4);
+  status.set_batch_size(64);
+  status.set_step(250);
+  status.set_total_steps(500);
+  status.set_steps_per_epoch(100);
+  status.set_epochs(5);
+  status.set_train_loss(0.3121);
+  status.set_images_per_second(5012);
+  status.set_elapsed_seconds(40);
+  for (int epoch : {1, 2}) {
+    wire::EpochResult* result = status.add_epochs_done();
+    result->set_epoch(epoch);
+    result->set_train_loss(0.5);
+    result->set_test_accuracy(0.8931);
+    result->set_test_loss(0.29);
+    result->set_evaluated(true);
+  }
+  for (const char* name : {"worker 1", "server 0", "worker 0"}) AddNode(&status, name);
+  return status;
+}
+
+}  // namespace tessera::cli

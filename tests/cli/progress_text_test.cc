@@ -1,0 +1,110 @@
+#include "cli/progress_text.h"
+
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "tests/cli/job_status.h"
+
+namespace tessera::cli {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+
+constexpr TextStyle kPlain;
+constexpr TextStyle kFancy = {.color = true, .unicode = true};
+
+TEST(ProgressText, EpochLineHasEverythingOfTheEpoch) {
+  const wire::JobStatus status = RunningStatus();
+  EXPECT_EQ(EpochLine(status, status.epochs_done(1)),
+            "epoch 2/5  train loss 0.5000  test accuracy 0.8931  test loss 0.2900  5,012 images/s  40 s");
+}
+
+TEST(ProgressText, EpochLineWithoutATestSetHasNoTestFigures) {
+  wire::JobStatus status = RunningStatus();
+  status.mutable_epochs_done(0)->set_evaluated(false);
+  EXPECT_THAT(EpochLine(status, status.epochs_done(0)), Not(HasSubstr("test")));
+}
+
+TEST(ProgressText, ProgressLineTellsWhereAndHowLong) {
+  EXPECT_EQ(ProgressLine(RunningStatus()),
+            "epoch 3/5  step 250/500  loss 0.3121  5,012 images/s  40 s to go");
+}
+
+TEST(ProgressText, EpochBeingEvaluatedIsStillTheCurrentOne) {
+  wire::JobStatus status = RunningStatus();
+  status.set_step(300);
+  EXPECT_THAT(ProgressLine(status), HasSubstr("epoch 3/5  evaluating"));
+}
+
+TEST(ProgressText, WaitingSaysForWhom) {
+  wire::JobStatus status = RunningStatus();
+  status.set_phase(wire::WAITING);
+  status.set_message("waiting for 1 of 2 workers, 12 s");
+  EXPECT_EQ(ProgressLine(status), "waiting for 1 of 2 workers, 12 s");
+  EXPECT_THAT(LiveFrame(status, kPlain, 80), Contains("waiting for 1 of 2 workers, 12 s"));
+}
+
+TEST(ProgressText, LiveFrameReadsWell) {
+  EXPECT_THAT(LiveFrame(RunningStatus(), kPlain, 80),
+              ElementsAre("fashion  sync, 4 replicas of 64 images",
+                          "##################...................  50 %  epoch 3/5  step 250/500  40 s to go",
+                          "loss 0.3121  test accuracy 0.8931 (epoch 2)  5,012 images/s  40 s",
+                          "3 of 3 nodes alive: server 0, worker 0, worker 1"));
+}
+
+TEST(ProgressText, LiveFrameFitsEveryWidth) {
+  for (int width = 1; width <= 120; ++width) {
+    for (const std::string& line : LiveFrame(RunningStatus(), kFancy, width)) {
+      EXPECT_LE(DisplayWidth(line), width) << line;
+    }
+  }
+}
+
+TEST(ProgressText, DeadAndIdleNodesAreNamed) {
+  wire::JobStatus status = RunningStatus();
+  status.mutable_nodes(0)->set_idle(true);
+  status.mutable_nodes(1)->set_alive(false);
+  EXPECT_THAT(LiveFrame(status, kPlain, 100),
+              Contains("2 of 3 nodes alive: server 0 gone, worker 0, worker 1 idle"));
+}
+
+TEST(ProgressText, EmptyStatusIsNoTrouble) {
+  const wire::JobStatus status;
+  EXPECT_THAT(LiveFrame(status, kFancy, 80), Not(IsEmpty()));
+  EXPECT_THAT(StatusPage(status, kPlain), Not(IsEmpty()));
+  EXPECT_EQ(ProgressLine(status), PhaseName(wire::PHASE_UNSPECIFIED));
+}
+
+TEST(ProgressText, StatusPageListsNodesAndWhatTheyDo) {
+  wire::JobStatus status = RunningStatus();
+  status.mutable_nodes(0)->add_replicas(2);
+  status.mutable_nodes(0)->add_replicas(3);
+  status.mutable_nodes(1)->set_shards(4);
+  status.mutable_nodes(1)->set_shard_bytes(512 * 1024);
+  const std::string page = absl::StrJoin(StatusPage(status, kPlain), "\n");
+  EXPECT_THAT(page, HasSubstr("fashion  sync, 4 replicas of 64 images  running"));
+  EXPECT_THAT(page, HasSubstr("epoch 1  train loss 0.5000  test accuracy 0.8931"));
+  EXPECT_THAT(page, HasSubstr("4 shards, 512 KiB"));
+  EXPECT_THAT(page, HasSubstr("replicas 2, 3"));
+}
+
+TEST(ProgressNews, EachEpochAndWarningIsNewOnce) {
+  ProgressNews news;
+  wire::JobStatus status = RunningStatus();
+  EXPECT_THAT(news.Take(status), SizeIs(2));
+  EXPECT_THAT(news.Take(status), IsEmpty());
+  wire::Event* join = status.add_events();
+  join->set_what("join");
+  wire::Event* warning = status.add_events();
+  warning->set_what("warning");
+  warning->set_message("worker 2 has no replica");
+  EXPECT_THAT(news.Take(status), ElementsAre("warning: worker 2 has no replica"));
+  EXPECT_THAT(news.Take(status), IsEmpty());
+}
+
+}  // namespace
+}  // namespace tessera::cli

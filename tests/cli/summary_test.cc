@@ -1,0 +1,57 @@
+#include "cli/summary.h"
+
+#include <fstream>
+
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "tests/common/temporary_folder.h"
+
+namespace tessera::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Summary, ReadsWhatIsThereAndLeavesOutWhatIsNot) {
+  const auto summary = ParseSummary(
+      R"({"job":"x","status":"done","epochs":2,"test_accuracy":0.88,"test_loss":null,"wall_seconds":15.8})");
+  ASSERT_TRUE(summary.ok());
+  EXPECT_TRUE(summary->done());
+  EXPECT_EQ(summary->test_accuracy, 0.88);
+  EXPECT_FALSE(summary->test_loss.has_value());
+  EXPECT_EQ(OutcomeLine(*summary), "finished: 2 epochs in 16 s");
+  const std::string figures = absl::StrJoin(FigureLines(*summary), "\n");
+  EXPECT_THAT(figures, HasSubstr("0.8800"));
+  EXPECT_THAT(figures, Not(HasSubstr("test loss")));
+}
+
+TEST(Summary, TellsWhyARunFailedOrStopped) {
+  EXPECT_EQ(OutcomeLine(*ParseSummary(R"({"status":"failed","message":"the loss is nan"})")),
+            "failed: the loss is nan");
+  EXPECT_EQ(OutcomeLine(*ParseSummary(R"({"status":"stopped","steps":1200,"message":"stopped on request"})")),
+            "stopped after 1,200 steps: stopped on request");
+}
+
+TEST(Summary, OtherTextIsRefused) {
+  for (const char* text : {"", "{", "[]", "7", "{}", R"({"status":3})"}) {
+    EXPECT_EQ(ParseSummary(text).status().code(), absl::StatusCode::kDataLoss) << text;
+  }
+}
+
+TEST(Summary, ErrorsNameTheFile) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(ReadSummary(folder.File("none")).status().code(), absl::StatusCode::kNotFound);
+  std::ofstream(folder.File("bad")) << "bad";
+  EXPECT_THAT(std::string(ReadSummary(folder.File("bad")).status().message()), HasSubstr(folder.File("bad")));
+  EXPECT_THAT(std::string(WriteText(folder.File("none/s.json"), "{}").message()), HasSubstr("none/s.json"));
+}
+
+TEST(Summary, CopyIsTheSameText) {
+  const TemporaryFolder folder;
+  const std::string text = "{\"status\": \"done\"}\n";
+  ASSERT_TRUE(WriteText(folder.File("copy"), text).ok());
+  EXPECT_EQ(ReadSummary(folder.File("copy"))->text, text);
+}
+
+}  // namespace
+}  // namespace tessera::cli
