@@ -129,7 +129,6 @@ absl::Status Trainer::AwaitAcknowledgement(Clock clock) {
 }
 
 absl::Status Trainer::Evaluate(Clock clock) {
-  if (options_.test_samples == 0) return absl::OkStatus();
   exchange_->Begin(options_.local.first, clock);
   std::vector<EvaluationChunk> chunks;
   for (int32_t chunk = 0; chunk < NumEvaluationChunks(options_.test_samples); ++chunk) {

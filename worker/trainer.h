@@ -62,7 +62,8 @@ struct TrainerParts {
 // Run is called once, from one thread; progress() from any.
 class Trainer {
  public:
-  // Gets this worker's chunks of the evaluation at `clock`, in order. Errors end the run.
+  // Called at every epoch's end with this worker's chunks of the evaluation at `clock`, in order; maybe none. Errors end
+  // the run.
   using EvaluationSink = std::function<absl::Status(Clock clock, absl::Span<const EvaluationChunk> chunks)>;
 
   Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink);

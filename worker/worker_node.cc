@@ -150,7 +150,8 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
                            weights.get()};
   const auto trainer = std::make_shared<Trainer>(
       options, parts, [agent](Clock clock, absl::Span<const EvaluationChunk> chunks) {
-        return agent->ReportEvaluation(EvaluationReport(clock, chunks));
+        agent->ReportProgress();
+        return chunks.empty() ? absl::OkStatus() : agent->ReportEvaluation(EvaluationReport(clock, chunks));
       });
   agent->set_progress_source(
       [trainer, client](wire::HeartbeatRequest* request) { FillHeartbeat(*trainer, *client, request); });

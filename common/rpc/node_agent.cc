@@ -226,6 +226,8 @@ absl::Status NodeAgent::WaitForEnd() {
   return end_status_;
 }
 
+void NodeAgent::ReportProgress() { Heartbeat(/*leaving=*/false, kCallTimeout).IgnoreError(); }
+
 absl::Status NodeAgent::ReportEvaluation(wire::ReportEvaluationRequest request) {
   request.set_node_id(registration_.node_id());
   request.set_incarnation(incarnation_);

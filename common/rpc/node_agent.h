@@ -49,6 +49,8 @@ class NodeAgent {
   // Ends the wait from this side.
   void Interrupt(absl::Status reason);
 
+  // Sends a heartbeat now, so that progress worth telling (an epoch's end) is not overtaken by the next. Best effort.
+  void ReportProgress();
   // Tries again until it is taken, or the job is over. Errors: the end of the job.
   absl::Status ReportEvaluation(wire::ReportEvaluationRequest request);
   // What this node ends with, when its own work ended with `own`. The coordinator's word outranks what a node saw of the
