@@ -3,22 +3,12 @@
 #include "absl/strings/str_cat.h"
 #include "cli/exit_codes.h"
 #include "cli/job_checks.h"
-#include "common/status.h"
 #include "config/job_loader.h"
 #include "job/job_plan.h"
 
 namespace tessera::cli {
-namespace {
-
-absl::StatusOr<JobPlan> Plan(const std::string& path, const std::vector<std::string>& settings) {
-  TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJob(path, settings));
-  return MakeJobPlan(job);
-}
-
-}  // namespace
-
 int CheckConfig(const std::string& job, const std::vector<std::string>& settings, const Console& console) {
-  const absl::StatusOr<JobPlan> plan = Plan(job, settings);
+  const absl::StatusOr<JobPlan> plan = PlanJob(job, settings);
   if (!plan.ok()) {
     console.Error(plan.status().message());
     return kExitUsage;

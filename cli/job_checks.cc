@@ -7,6 +7,7 @@
 #include "cli/text.h"
 #include "common/status.h"
 #include "config/job_loader.h"
+#include "coordinator/rule_check.h"
 
 namespace tessera::cli {
 namespace {
@@ -30,6 +31,13 @@ absl::StatusOr<JobSpec> LoadJob(const std::string& path, const std::vector<std::
     TESSERA_ASSIGN_OR_RETURN(overrides.emplace_back(), ParseOverride(setting));
   }
   return LoadJobFile(path, overrides);
+}
+
+absl::StatusOr<JobPlan> PlanJob(const std::string& path, const std::vector<std::string>& settings) {
+  TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJob(path, settings));
+  TESSERA_ASSIGN_OR_RETURN(JobPlan plan, MakeJobPlan(job));
+  TESSERA_RETURN_IF_ERROR(CheckUpdateRule(plan));
+  return plan;
 }
 
 std::string DescribePlan(const JobPlan& plan) {

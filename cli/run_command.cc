@@ -26,11 +26,6 @@ std::vector<std::string> AllSettings(const RunOptions& options) {
   return settings;
 }
 
-absl::StatusOr<JobPlan> PlanJob(const RunOptions& options) {
-  TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJob(options.job, AllSettings(options)));
-  return MakeJobPlan(job);
-}
-
 absl::StatusOr<ClusterOptions> PlanCluster(const RunOptions& options, const JobSpec& job,
                                            const Console& console) {
   ClusterOptions cluster;
@@ -99,7 +94,7 @@ int ExitCode(const SessionEnd& end) {
 int RunJob(const RunOptions& options, const Console& console) {
   absl::StatusOr<SignalWatch> signals = SignalWatch::Create();
   if (!signals.ok()) return Complain(console, signals.status(), kExitFailed);
-  const absl::StatusOr<JobPlan> plan = PlanJob(options);
+  const absl::StatusOr<JobPlan> plan = PlanJob(options.job, AllSettings(options));
   if (!plan.ok()) return Complain(console, plan.status(), kExitUsage);
   const absl::StatusOr<RunFolder> folder = RunFolder::Create(kRunsFolder, plan->job.name);
   if (!folder.ok()) return Complain(console, folder.status(), kExitUsage);

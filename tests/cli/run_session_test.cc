@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "gmock/gmock.h"
 #include "tests/cli/fake_daemons.h"
@@ -104,6 +105,7 @@ while :; do sleep 0.01; done)");
   WriteWorkers(Signal("INT"), wait);
   const SessionEnd end = RunCluster();
   EXPECT_EQ(end.signal, SIGINT);
+  EXPECT_TRUE(std::filesystem::exists(daemons_.run_folder() + "/stopped"));
   EXPECT_EQ(err_, "");
 }
 
