@@ -59,6 +59,14 @@ void AddSettings(CLI::App* command, std::vector<std::string>* settings) {
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  // `--set a=1 b=2`: what follows is a setting too. (--set itself takes one word, so that it never swallows JOB.)
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "SETTING",
+          [settings](const std::vector<std::string>& more) {
+            settings->insert(settings->end(), more.begin(), more.end());
+          })
+      ->group("");
 }
 
 void AddJob(CLI::App* command, std::string* job) {

@@ -34,11 +34,6 @@ absl::StatusOr<EvaluationJob> PlanEvaluation(const std::string& path,
   return EvaluationJob{std::move(plan), std::move(data)};
 }
 
-absl::StatusOr<Normalization> MakeNormalization(const NormalizeSpec& spec, const Dataset& train) {
-  if (spec.measured) return Normalization::Measure(train);
-  return Normalization::Create(spec.mean, spec.std);
-}
-
 absl::StatusOr<FixedParameters> LoadModel(const std::string& path, const nn::Graph& graph) {
   TESSERA_ASSIGN_OR_RETURN(const NamedTensors tensors, ReadSafetensors(path));
   absl::StatusOr<FixedParameters> parameters = FixedParameters::Create(graph, tensors);

@@ -13,8 +13,8 @@ namespace tessera::cli {
 // LoadJobFile with `settings` (KEY=VALUE) on top. Errors: those of ParseOverride and LoadJobFile.
 absl::StatusOr<JobSpec> LoadJob(const std::string& path, const std::vector<std::string>& settings);
 
-// The job and all that follows from it, checked as far as it can be before anything starts. Errors: those of LoadJob,
-// MakeJobPlan and CheckUpdateRule, with their position in the file.
+// The job and all that follows from it, checked as far as it can be before anything starts. Errors: those of
+// LoadJob, MakeJobPlan and CheckUpdateRule, with their position in the file.
 absl::StatusOr<JobPlan> PlanJob(const std::string& path, const std::vector<std::string>& settings);
 
 // "lenet5, 431,080 parameters, 60,000 training and 10,000 test images, 5 epochs of 234 steps".

@@ -28,8 +28,8 @@ constexpr absl::Duration kLongestWait = absl::Seconds(5);
 constexpr absl::Duration kOrderly = absl::Seconds(10);
 constexpr absl::Duration kInterrupted = absl::Seconds(5);
 constexpr absl::Duration kTerminate = absl::Seconds(2);
-// A failure: the coordinator stays a moment to tell its nodes, but a frozen one never ends by itself. All is over within
-// the lease and a second.
+// A failure: the coordinator stays a moment to tell its nodes, but a frozen one never ends by itself. All is
+// over within the lease and a second.
 constexpr absl::Duration kFailureNotice = absl::Milliseconds(400);
 constexpr absl::Duration kUnnoticed = absl::Milliseconds(400);
 constexpr absl::Duration kTerminateFailed = absl::Milliseconds(300);

@@ -81,7 +81,9 @@ absl::StatusOr<double> Options::Number(absl::string_view name, double fallback, 
   TESSERA_ASSIGN_OR_RETURN(const std::string* text, TakeScalar(name));
   if (text == nullptr) return fallback;
   double number = 0;
-  if (!absl::SimpleAtod(*text, &number) || !std::isfinite(number) || number < min || number > max) {
+  // absl::SimpleAtod would take `0x10`, `inf` and `nan` as well.
+  const bool is_decimal = text->find_first_not_of("0123456789+-.eE") == std::string::npos;
+  if (!is_decimal || !absl::SimpleAtod(*text, &number) || !std::isfinite(number) || number < min || number > max) {
     return Error(name,
                  absl::StrCat("`", name, "` must be a number", RangeText(min, max), ", not `", *text, "`"));
   }

@@ -8,7 +8,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
-#include "worker/data/normalization.h"
 
 namespace tessera {
 namespace {
@@ -69,6 +68,11 @@ absl::StatusOr<Clock> StepsPerEpoch(const TrainSpec& train, int64_t samples) {
 }
 
 }  // namespace
+
+absl::StatusOr<Normalization> MakeNormalization(const NormalizeSpec& spec, const Dataset& train) {
+  if (spec.measured) return Normalization::Measure(train);
+  return Normalization::Create(spec.mean, spec.std);
+}
 
 absl::Status AtPosition(const std::string& where, const absl::Status& status) {
   const absl::string_view file = absl::string_view(where).substr(0, where.find(':'));

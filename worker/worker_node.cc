@@ -15,7 +15,6 @@
 #include "config/job_loader.h"
 #include "job/job_plan.h"
 #include "worker/cpu/fingerprint.h"
-#include "worker/data/normalization.h"
 #include "worker/trainer.h"
 
 namespace tessera {
@@ -32,11 +31,6 @@ struct Training {
   std::unique_ptr<BatchLoader> train_loader;
   std::unique_ptr<BatchLoader> test_loader;
 };
-
-absl::StatusOr<Normalization> MakeNormalization(const NormalizeSpec& spec, const Dataset& train) {
-  if (spec.measured) return Normalization::Measure(train);
-  return Normalization::Create(spec.mean, spec.std);
-}
 
 absl::StatusOr<Training> Prepare(const JobSpec& job) {
   Training training;

@@ -108,6 +108,18 @@ TEST(CommandLine, SetTakesOneValueAndMayBeRepeated) {
   EXPECT_THAT(result.out, HasSubstr("batch_size: 13"));
 }
 
+TEST(CommandLine, SettingsMayFollowOneSetAndNeverSwallowTheJob) {
+  for (const std::vector<const char*>& arguments : std::vector<std::vector<const char*>>{
+           {"config", "show", kExample, "--set", "train.epochs=3", "train.batch_size=32"},
+           {"config", "show", "--set", "train.epochs=3", kExample, "--set", "train.batch_size=32"}}) {
+    const Result result = Tessera(arguments);
+    EXPECT_EQ(result.code, kExitOk) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("epochs: 3"));
+    EXPECT_THAT(result.out, HasSubstr("batch_size: 32"));
+  }
+  ExpectUsageError({"config", "check", kExample, "other.yaml"}, "`other.yaml`");
+}
+
 TEST(CommandLine, ReferenceDocumentsTheKeys) {
   const Result result = Tessera({"config", "reference"});
   EXPECT_EQ(result.code, kExitOk);

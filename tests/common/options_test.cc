@@ -116,5 +116,14 @@ TEST(NearestName, IsEmptyWhenMoreThanAThirdDiffers) {
   EXPECT_EQ(NearestName("anything", {}), "");
 }
 
+TEST(Options, OnlyDecimalNumbersAreNumbers) {
+  for (const char* text : {"0x10", "inf", "nan", "1e400", "1_000", ""}) {
+    Options options({{"lr", text}});
+    EXPECT_EQ(options.Number("lr", 0, -1e9, 1e9).status().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+  Options options({{"lr", "-2.5e-3"}});
+  EXPECT_EQ(*options.Number("lr", 0, -1, 1), -2.5e-3);
+}
+
 }  // namespace
 }  // namespace tessera

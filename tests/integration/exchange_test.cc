@@ -226,6 +226,51 @@ TEST_P(Exchange, AClientThatGrantsNoCreditGetsNoTensorsAndHoldsUpNobody) {
 INSTANTIATE_TEST_SUITE_P(Transports, Exchange, ::testing::Values(Kind::kGrpc, Kind::kInProcess),
                          [](const auto& info) { return info.param == Kind::kGrpc ? "Grpc" : "InProcess"; });
 
+// A call of raw bytes, for methods that we have no generated code for and for bytes that no generated code would send.
+class RawCall {
+ public:
+  RawCall(const std::string& address, const std::string& method) : stub_(CreateChannel(address)) {
+    SetDeadline(&context_, absl::Seconds(20));
+    stream_ = stub_.PrepareCall(&context_, method, &queue_);
+    stream_->StartCall(nullptr);
+    Wait();
+  }
+  ~RawCall() { queue_.Shutdown(); }
+
+  // Sends `bytes` as the only message; returns the first answer, or "" when there is none.
+  std::string Exchange(const std::string& bytes) {
+    grpc::Slice request(bytes);
+    stream_->Write(grpc::ByteBuffer(&request, 1), nullptr);
+    Wait();
+    grpc::ByteBuffer answer;
+    stream_->Read(&answer, nullptr);
+    grpc::Slice whole;
+    if (!Wait() || !answer.TrySingleSlice(&whole).ok()) return "";
+    return std::string(whole.begin(), whole.end());
+  }
+
+  grpc::Status Finish() {
+    stream_->WritesDone(nullptr);
+    Wait();
+    grpc::Status status;
+    stream_->Finish(&status, nullptr);
+    Wait();
+    return status;
+  }
+
+ private:
+  bool Wait() {
+    void* tag = nullptr;
+    bool ok = false;
+    queue_.Next(&tag, &ok);
+    return ok;
+  }
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream_;
+};
+
 // What only a socket can be asked.
 class GrpcExchange : public ::testing::Test {
  protected:
@@ -234,39 +279,14 @@ class GrpcExchange : public ::testing::Test {
     service_->Open(MakeTestStore(2), 1);
     server_ = *GrpcExchangeServer::Start({}, service_, 1);
   }
-  // Sends `bytes` as one message of an Exchange stream and returns the status the stream ends with.
-  grpc::Status SendRaw(const std::string& bytes) {
-    grpc::GenericStub stub(CreateChannel(server_->address()));
-    grpc::ClientContext context;
-    SetDeadline(&context, absl::Seconds(20));
-    grpc::CompletionQueue queue;
-    auto stream = stub.PrepareCall(&context, "/tessera.wire.ParameterService/Exchange", &queue);
-    const auto wait = [&queue] {
-      void* tag = nullptr;
-      bool ok = false;
-      queue.Next(&tag, &ok);
-      return ok;
-    };
-    stream->StartCall(nullptr);
-    EXPECT_TRUE(wait());
-    grpc::Slice slice(bytes);
-    stream->Write(grpc::ByteBuffer(&slice, 1), nullptr);
-    wait();
-    grpc::ByteBuffer answer;
-    stream->Read(&answer, nullptr);
-    EXPECT_FALSE(wait());
-    grpc::Status status;
-    stream->Finish(&status, nullptr);
-    wait();
-    queue.Shutdown();
-    return status;
-  }
   std::shared_ptr<ParameterService> service_;
   std::unique_ptr<GrpcExchangeServer> server_;
 };
 
 TEST_F(GrpcExchange, BytesThatAreNotAMessageEndTheirStreamWithAReasonAndNothingElse) {
-  const grpc::Status status = SendRaw("GET / HTTP/1.1\r\n\r\n");
+  RawCall call(server_->address(), "/tessera.wire.ParameterService/Exchange");
+  EXPECT_EQ(call.Exchange("GET / HTTP/1.1\r\n\r\n"), "");
+  const grpc::Status status = call.Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_NE(status.error_message().find("not a ShardMessage"), std::string::npos) << status.error_message();
   const auto shards = ReadShards(server_->address(), "test", {0, 1}, absl::Seconds(20));
@@ -305,6 +325,16 @@ TEST_F(GrpcExchange, StatsAreServedOnTheSamePort) {
   wire::ServerStats stats;
   ASSERT_TRUE(stub->GetStats(&context, wire::GetStatsRequest(), &stats).ok());
   EXPECT_EQ(stats.max_version(), 0);
+}
+
+TEST_F(GrpcExchange, HealthAndReflectionAreThere) {
+  RawCall health(server_->address(), "/grpc.health.v1.Health/Check");
+  EXPECT_EQ(health.Exchange(""), "\x08\x01") << "HealthCheckResponse { status: SERVING }";
+  EXPECT_TRUE(health.Finish().ok());
+  RawCall reflection(server_->address(), "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
+  const std::string services = reflection.Exchange("\x3a\x01*");  // ServerReflectionRequest { list_services: "*" }
+  EXPECT_NE(services.find("tessera.wire.ParameterService"), std::string::npos);
+  EXPECT_TRUE(reflection.Finish().ok());
 }
 
 TEST_F(GrpcExchange, APortInUseIsNamed) {
