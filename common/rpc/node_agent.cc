@@ -253,9 +253,14 @@ absl::Status NodeAgent::Conclude(absl::Status own, int lost_node_id) {
     MutexLock lock(&mutex_);
     ended = ended_;
   }
-  if (!ended) Heartbeat(/*leaving=*/false, kCallTimeout).IgnoreError();  // unanswered, it has taught us nothing
+  const bool answered = ended || Heartbeat(/*leaving=*/false, kCallTimeout).ok();
   {
     MutexLock lock(&mutex_);
+    // A lost peer beside a silent coordinator: it may be the coordinator that died, and the peer that noticed it first.
+    const absl::Time deadline = absl::Now() + lease_ + kCallTimeout;
+    while (!answered && absl::IsUnavailable(own) && !ended_ && absl::Now() < deadline) {
+      changed_.WaitWithTimeout(&mutex_, deadline - absl::Now());
+    }
     if (ended_) return end_status_;
   }
   ReportFailure(own, lost_node_id);
