@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import subprocess
 
+from harness import programs
 from harness.case import SystemTest
 from harness.job import job, write_job
 from harness.results import digest_of_file, tensor_shapes
@@ -46,6 +48,20 @@ class SameBits(SystemTest):
         self.assertEqual(digest_of_file(model), digest)
         statistics = [name for name in tensor_shapes(model) if name.endswith(("running_mean", "running_var"))]
         self.assertEqual(len(statistics), 2 * 19)
+
+    def test_the_cluster_in_one_process_gives_the_daemons_weights(self):
+        path = write_job(self.folder, job(self.data))
+        digests = {self.train(path, 2, 2)[0]["weights_digest"]}
+        for servers, workers, shuffle_seed in ((1, 1, 0), (3, 2, 5)):
+            digests.add(self.digest_in_one_process(path, servers, workers, shuffle_seed))
+        self.assertEqual(len(digests), 1, digests)
+
+    def digest_in_one_process(self, path, servers, workers, shuffle_seed):
+        program = programs.path(os.path.join("..", "tests", "in_process_run"))
+        arguments = [program, path, str(servers), str(workers), str(shuffle_seed)]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip()
 
     def test_another_seed_gives_other_weights(self):
         path = write_job(self.folder, job(self.data))
