@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -59,11 +60,17 @@ void AddSettings(CLI::App* command, std::vector<std::string>* settings) {
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  // `--set a=1 b=2`: what follows is a setting too. (--set itself takes one word, so that it never swallows JOB.)
+  // `--set a=1 b=2`: what follows is a setting too. (--set itself takes one word, so that it never swallows
+  // JOB.)
   command
       ->add_option_function<std::vector<std::string>>(
           "SETTING",
           [settings](const std::vector<std::string>& more) {
+            for (const std::string& word : more) {
+              if (!absl::StrContains(word, "=")) {
+                throw CLI::ValidationError(absl::StrCat("unexpected argument `", word, "`"));
+              }
+            }
             settings->insert(settings->end(), more.begin(), more.end());
           })
       ->group("");
@@ -161,11 +168,36 @@ void AddUnbuiltCommands(CLI::App* app) {
   }
 }
 
+// Every --option must be one of the command's: CLI11 alone would not tell which one was meant.
+absl::Status CheckOptionNames(const CLI::App& command, absl::Span<const char* const> words) {
+  std::set<std::string> names;
+  std::vector<std::string> offered;
+  for (const CLI::Option* option : command.get_options({})) {
+    for (const std::string& name : option->get_lnames()) {
+      names.insert(name);
+      if (!option->get_group().empty()) offered.push_back(name);
+    }
+  }
+  for (const std::string word : words) {
+    if (word == "--") break;
+    if (!absl::StartsWith(word, "--")) continue;
+    const std::string name = word.substr(2, word.find('=') - 2);
+    if (names.count(name) > 0) continue;
+    const std::string nearest = NearestName(name, offered);
+    const std::string hint = nearest.empty() ? absl::StrCat("see `tessera ", command.get_name(), " --help`")
+                                             : absl::StrCat("did you mean `--", nearest, "`?");
+    return absl::InvalidArgumentError(absl::StrCat("unknown option `--", name, "`; ", hint));
+  }
+  return absl::OkStatus();
+}
+
 // The first argument (and the second, after `config`) must be a command: CLI11 alone would only say that one
 // is missing. OK also for options, which CLI11 then reads.
 absl::Status CheckCommandWords(const CLI::App& app, absl::Span<const char* const> words) {
   const std::vector<const CLI::App*> commands = app.get_subcommands({});
-  if (commands.empty()) return absl::OkStatus();
+  if (commands.empty()) {
+    return app.get_allow_extras() ? absl::OkStatus() : CheckOptionNames(app, words);
+  }
   if (words.empty()) return absl::InvalidArgumentError("no command; see `tessera --help`");
   const std::string word = words.front();
   if (absl::StartsWith(word, "-")) return absl::OkStatus();
@@ -190,6 +222,7 @@ std::string OneLine(const CLI::ParseError& error) {
 
 int RunCommandLine(int argc, const char* const* argv, const Console& console) {
   Arguments arguments;
+  if (argc > 0 && absl::StrContains(argv[0], '/')) arguments.run.program = argv[0];
   CLI::App app("Trains neural networks on a cluster of parameter servers and workers.", "tessera");
   app.set_version_flag("--version",
                        absl::StrCat("tessera ", kBuildVersion, " (protocol ", kProtocolVersion, ")"));

@@ -64,7 +64,7 @@ int EvaluateModel(const std::string& job_path, const std::string& model,
   const absl::StatusOr<EvaluationJob> job = PlanEvaluation(job_path, settings);
   if (!job.ok()) return Complain(console, job.status(), kExitUsage);
   absl::StatusOr<FixedParameters> parameters = LoadModel(model, *job->plan.graph);
-  if (!parameters.ok()) return Complain(console, parameters.status(), kExitFailed);
+  if (!parameters.ok()) return Complain(console, parameters.status(), kExitUsage);
   const absl::StatusOr<EvaluationTotals> totals = Evaluate(*job, &*parameters);
   if (!totals.ok()) return Complain(console, totals.status(), kExitFailed);
   console.Line(absl::StrCat("test accuracy  ", FormatExact(totals->accuracy()), "  (",

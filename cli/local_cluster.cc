@@ -20,8 +20,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "cli/file_descriptor.h"
-#include "cli/run_folder.h"
+#include "common/file_descriptor.h"
+#include "common/run_folder.h"
 #include "common/status.h"
 
 namespace tessera::cli {

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "cli/file_descriptor.h"
+#include "common/file_descriptor.h"
 #include "common/status.h"
 
 namespace tessera::cli {

@@ -1,17 +1,16 @@
 #include "cli/run_command.h"
 
-#include <filesystem>
-#include <system_error>
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cli/exit_codes.h"
 #include "cli/job_checks.h"
 #include "cli/local_cluster.h"
-#include "cli/run_folder.h"
 #include "cli/run_session.h"
 #include "cli/signal_watch.h"
 #include "cli/summary.h"
+#include "common/run_folder.h"
 #include "common/status.h"
 #include "job/job_plan.h"
 
@@ -42,28 +41,43 @@ absl::StatusOr<ClusterOptions> PlanCluster(const RunOptions& options, const JobS
   return cluster;
 }
 
+int64_t TotalSteps(const JobPlan& plan) { return plan.steps_per_epoch * plan.job.train.epochs; }
+
+// Without those that a later one replaces.
+std::vector<std::string> LastSettings(const std::vector<std::string>& settings) {
+  const auto key = [](const std::string& setting) { return setting.substr(0, setting.find('=')); };
+  std::vector<std::string> last;
+  for (auto setting = settings.begin(); setting != settings.end(); ++setting) {
+    const bool replaced = std::any_of(setting + 1, settings.end(),
+                                      [&](const std::string& later) { return key(later) == key(*setting); });
+    if (!replaced) last.push_back(*setting);
+  }
+  return last;
+}
+
 // The same settings, since they may change the model.
 std::string EvalCommand(const RunOptions& options, const std::string& model) {
-  std::vector<std::string> arguments = {"tessera", "eval", options.job, model};
-  for (const std::string& setting : options.settings) {
+  std::vector<std::string> arguments = {options.program, "eval", options.job, model};
+  for (const std::string& setting : LastSettings(options.settings)) {
     arguments.push_back("--set");
     arguments.push_back(setting);
   }
   return ShellCommand(arguments);
 }
 
-void ReportDone(const RunOptions& options, const Summary& summary, const std::string& folder,
-                const Console& console) {
+void ReportDone(const RunOptions& options, const JobPlan& plan, const Summary& summary,
+                const std::string& folder, const Console& console) {
   console.Line(OutcomeLine(summary));
   for (const std::string& line : FigureLines(summary)) console.Line(line);
   console.Line(absl::StrCat("  summary         ", SummaryFile(folder)));
   console.Line(absl::StrCat("  model           ", ModelFile(folder)));
+  if (plan.test_samples == 0) return;  // nothing to evaluate the model on
   console.Line(absl::StrCat("next: ", EvalCommand(options, ModelFile(folder))));
 }
 
 // Tells what the run left behind, and copies the summary to where the user wants it.
-absl::Status Report(const RunOptions& options, const std::string& folder, const SessionEnd& end,
-                    const Console& console) {
+absl::Status Report(const RunOptions& options, const JobPlan& plan, const std::string& folder,
+                    const SessionEnd& end, const Console& console) {
   const absl::StatusOr<Summary> summary = ReadSummary(SummaryFile(folder));
   if (!summary.ok()) {
     // A failed or killed run may well have none, and has been told already.
@@ -71,9 +85,12 @@ absl::Status Report(const RunOptions& options, const std::string& folder, const 
     return expected ? summary.status() : absl::OkStatus();
   }
   if (summary->done()) {
-    ReportDone(options, *summary, folder, console);
+    ReportDone(options, plan, *summary, folder, console);
   } else if (summary->status != "failed") {
-    console.Line(absl::StrCat("job ", summary->job, ": ", OutcomeLine(*summary)));
+    const std::string line =
+        absl::StrCat("job ", summary->job, ": ", OutcomeLine(*summary, TotalSteps(plan)));
+    // Who interrupts us knows of it; who finds that another has ended the job is told why this is no success.
+    end.signal != 0 ? console.Line(line) : console.Error(line);
   }
   if (options.summary_file.empty()) return absl::OkStatus();
   return WriteText(options.summary_file, summary->text);
@@ -86,7 +103,7 @@ int Complain(const Console& console, const absl::Status& status, int code) {
 
 int ExitCode(const SessionEnd& end) {
   if (end.signal != 0) return kExitSignalBase + end.signal;
-  return end.outcome.kind == RunOutcome::Kind::kFailed ? kExitFailed : kExitOk;
+  return end.outcome.kind == RunOutcome::Kind::kDone ? kExitOk : kExitFailed;
 }
 
 }  // namespace
@@ -96,6 +113,10 @@ int RunJob(const RunOptions& options, const Console& console) {
   if (!signals.ok()) return Complain(console, signals.status(), kExitFailed);
   const absl::StatusOr<JobPlan> plan = PlanJob(options.job, AllSettings(options));
   if (!plan.ok()) return Complain(console, plan.status(), kExitUsage);
+  if (!options.summary_file.empty()) {
+    const absl::Status writable = CheckWritable(options.summary_file);
+    if (!writable.ok()) return Complain(console, writable, kExitUsage);
+  }
   const absl::StatusOr<RunFolder> folder = RunFolder::Create(kRunsFolder, plan->job.name);
   if (!folder.ok()) return Complain(console, folder.status(), kExitUsage);
 
@@ -107,7 +128,7 @@ int RunJob(const RunOptions& options, const Console& console) {
   cluster->run_folder = folder->path();
 
   const SessionEnd end = RunSession(*std::move(cluster), plan->job.cluster.lease, &*signals, console).Run();
-  const absl::Status reported = Report(options, folder->path(), end, console);
+  const absl::Status reported = Report(options, *plan, folder->path(), end, console);
   if (!reported.ok()) return Complain(console, reported, kExitFailed);
   return ExitCode(end);
 }

@@ -10,6 +10,7 @@
 namespace tessera::cli {
 
 struct RunOptions {
+  std::string program = "tessera";  // what this command is called by
   std::string job;
   std::optional<int> servers, workers;  // in place of the file's
   std::vector<std::string> settings;    // KEY=VALUE

@@ -8,12 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "cli/coordinator_client.h"
-#include "cli/run_folder.h"
 #include "cli/status_poller.h"
 #include "cli/summary.h"
+#include "common/run_folder.h"
 
 namespace tessera::cli {
 namespace {
@@ -28,11 +29,17 @@ constexpr absl::Duration kLongestWait = absl::Seconds(5);
 constexpr absl::Duration kOrderly = absl::Seconds(10);
 constexpr absl::Duration kInterrupted = absl::Seconds(5);
 constexpr absl::Duration kTerminate = absl::Seconds(2);
+// Before the job runs, there is nothing to finish.
+constexpr absl::Duration kNotYetUp = absl::Seconds(1);
+constexpr absl::Duration kTerminateNotYetUp = absl::Milliseconds(300);
 // A failure: the coordinator stays a moment to tell its nodes, but a frozen one never ends by itself. All is
 // over within the lease and a second.
 constexpr absl::Duration kFailureNotice = absl::Milliseconds(400);
 constexpr absl::Duration kUnnoticed = absl::Milliseconds(400);
 constexpr absl::Duration kTerminateFailed = absl::Milliseconds(300);
+// A node's words (common/rpc/node_agent.cc) when the coordinator has not answered it for a lease.
+constexpr char kLostCoordinator[] = "lost the coordinator";
+constexpr int kUnansweredOfTheSilent = 2;
 
 std::unique_ptr<ProgressView> MakeView(const Console& console) {
   if (console.live) return std::make_unique<LiveView>(console.out, console.style, console.width);
@@ -80,13 +87,31 @@ std::optional<RunOutcome> RunSession::Supervise() {
   while (CountSignals() == 0) {
     TakeExits();
     if (const std::optional<wire::JobStatus> status = (*poller)->Take()) TakeStatus(*status);
-    if (std::optional<RunOutcome> outcome = watch_.Outcome(absl::Now())) return outcome;
+    CheckSilence((*poller)->unanswered());
+    if (std::optional<RunOutcome> outcome = watch_.Outcome(absl::Now())) {
+      // At once, so that the question being asked ends too.
+      if (outcome->coordinator_silent)
+        cluster_.processes()->process(LocalCluster::kCoordinator).Kill(SIGKILL);
+      return outcome;
+    }
     cluster_.processes()->Wait({signals_->fd(), (*poller)->fd()}, TimeToNextCheck());
   }
   return std::nullopt;
 }
 
+void RunSession::CheckSilence(int unanswered) {
+  // Two, since a command that was suspended itself finds one question that is too old.
+  if (unanswered >= kUnansweredOfTheSilent && absl::Now() >= last_answer_ + lease_) BelieveSilence();
+}
+
+void RunSession::BelieveSilence() {
+  const Process& coordinator = cluster_.processes()->process(LocalCluster::kCoordinator);
+  watch_.OnSilentCoordinator(absl::StrCat(coordinator.name(), " (pid ", coordinator.pid(),
+                                          ") does not answer; log: ", coordinator.log_path()));
+}
+
 void RunSession::TakeStatus(const wire::JobStatus& status) {
+  last_answer_ = absl::Now();
   if (!named_ && status.phase() == wire::RUNNING) {
     std::map<int64_t, std::string> names;
     for (const wire::NodeStatus& node : status.nodes()) names[node.pid()] = node.name();
@@ -102,6 +127,8 @@ void RunSession::TakeExits() {
     const ProcessExit exit = *cluster_.processes()->process(index).exit();
     const std::string line = cluster_.DescribeExit(index, exit);
     if (index != LocalCluster::kCoordinator) {
+      const bool lost = !exit.signaled && absl::StrContains(line, kLostCoordinator);
+      if (lost && cluster_.processes()->process(LocalCluster::kCoordinator).running()) BelieveSilence();
       watch_.OnNodeExit(exit, line, absl::Now());
       continue;
     }
@@ -111,7 +138,9 @@ void RunSession::TakeExits() {
 }
 
 absl::Duration RunSession::TimeToNextCheck() const {
-  return std::min(watch_.NextCheck() - absl::Now(), kLongestWait);
+  // Silence makes no event: it is looked for at the pace of the questions.
+  return std::min(watch_.NextCheck() - absl::Now(),
+                  last_answer_ < absl::InfiniteFuture() ? kPollInterval : kLongestWait);
 }
 
 SessionEnd RunSession::Finish(const RunOutcome& outcome) {
@@ -119,7 +148,8 @@ SessionEnd RunSession::Finish(const RunOutcome& outcome) {
     StopAll(kOrderly, kTerminate);
   } else {
     console_.Error(outcome.message);
-    StopAll(outcome.coordinator_will_notice ? lease_ + kUnnoticed : kFailureNotice, kTerminateFailed);
+    const absl::Duration unnoticed = outcome.coordinator_silent ? absl::ZeroDuration() : kFailureNotice;
+    StopAll(outcome.coordinator_will_notice ? lease_ + kUnnoticed : unnoticed, kTerminateFailed);
   }
   return {.outcome = outcome};
 }
@@ -127,13 +157,21 @@ SessionEnd RunSession::Finish(const RunOutcome& outcome) {
 SessionEnd RunSession::Interrupt() {
   console_.Line("stopping");
   if (cluster_.processes()->size() > 0) {
-    // It tells the nodes, and writes the summary. Nodes are asked themselves only if they do not hear of it.
+    // It tells the nodes, and writes the summary. Nodes are asked themselves only if they do not hear of it,
+    // or may not know the coordinator yet.
     cluster_.processes()
         ->process(LocalCluster::kCoordinator)
         .Kill(first_signal_ == SIGINT ? SIGINT : SIGTERM);
-    StopAll(kInterrupted, kTerminate);
+    if (!named_) TerminateNodes();
+    StopAll(named_ ? kInterrupted : kNotYetUp, named_ ? kTerminate : kTerminateNotYetUp);
   }
   return {.signal = first_signal_};
+}
+
+void RunSession::TerminateNodes() {
+  ProcessGroup* processes = cluster_.processes();
+  for (size_t i = LocalCluster::kCoordinator + 1; i < processes->size(); ++i)
+    processes->process(i).Kill(SIGTERM);
 }
 
 void RunSession::StopAll(absl::Duration voluntary, absl::Duration terminate) {

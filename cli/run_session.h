@@ -36,9 +36,13 @@ class RunSession {
   std::optional<RunOutcome> Supervise();
   void TakeExits();
   void TakeStatus(const wire::JobStatus& status);
+  // `unanswered`: questions in a row that the coordinator has not answered.
+  void CheckSilence(int unanswered);
+  void BelieveSilence();
   absl::Duration TimeToNextCheck() const;
   SessionEnd Finish(const RunOutcome& outcome);
   SessionEnd Interrupt();
+  void TerminateNodes();
   // The children get SIGTERM after `voluntary`, SIGKILL after `terminate` more, or at once when yet another
   // signal comes.
   void StopAll(absl::Duration voluntary, absl::Duration terminate);
@@ -51,7 +55,8 @@ class RunSession {
   LocalCluster cluster_;
   std::unique_ptr<ProgressView> view_;
   RunWatch watch_;
-  bool named_ = false;  // the processes have the coordinator's names
+  absl::Time last_answer_ = absl::InfiniteFuture();  // the coordinator's; InfiniteFuture before the first
+  bool named_ = false;  // the job runs, and the processes have the coordinator's names
   int signals_seen_ = 0;
   int first_signal_ = 0;
 };

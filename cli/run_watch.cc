@@ -43,6 +43,11 @@ void RunWatch::OnCoordinatorExit(const std::optional<Summary>& summary, const st
           absl::InfinitePast());
 }
 
+void RunWatch::OnSilentCoordinator(const std::string& line) {
+  Believe(kCoordinatorGone, {.kind = Kind::kFailed, .message = line, .coordinator_silent = true},
+          absl::InfinitePast());
+}
+
 std::optional<RunOutcome> RunWatch::Outcome(absl::Time now) const {
   if (!belief_.has_value() || now < belief_->from) return std::nullopt;
   return belief_->outcome;

@@ -19,6 +19,7 @@ struct RunOutcome {
   // The coordinator still lives to notice the death of the process that `message` names, and to write the
   // summary.
   bool coordinator_will_notice = false;
+  bool coordinator_silent = false;  // it lives, but answers nobody
 };
 
 // Several things are often seen of one cause, in any order. A process killed by a signal is the cause; after
@@ -34,6 +35,9 @@ class RunWatch {
   void OnNodeExit(const ProcessExit& exit, const std::string& line, absl::Time now);
   // `summary`: what the coordinator left, if it got so far.
   void OnCoordinatorExit(const std::optional<Summary>& summary, const std::string& line);
+
+  // `line` names the coordinator: it lives, but has not answered for a lease.
+  void OnSilentCoordinator(const std::string& line);
 
   // How the run ended, once that is clear.
   std::optional<RunOutcome> Outcome(absl::Time now) const;

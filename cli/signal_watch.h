@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
-#include "cli/file_descriptor.h"
+#include "common/file_descriptor.h"
 
 namespace tessera::cli {
 

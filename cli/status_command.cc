@@ -8,9 +8,9 @@
 #include "cli/coordinator_client.h"
 #include "cli/exit_codes.h"
 #include "cli/progress_text.h"
-#include "cli/run_folder.h"
 #include "cli/summary.h"
 #include "cli/target.h"
+#include "common/run_folder.h"
 #include "common/status.h"
 
 namespace tessera::cli {
@@ -29,20 +29,29 @@ void ShowSummary(const Summary& summary, const Target& target, const Console& co
   console.Line(absl::StrCat("  run folder      ", target.folder));
 }
 
-// A run that was killed leaves its address behind, and another job may have the port now.
+// A run that was killed leaves its address behind, and another job may have the port now; so may the port
+// that a job file names.
 absl::Status CheckSameRun(const Target& target, const wire::JobStatus& status) {
+  if (!target.job.empty() && target.job != status.job()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job `", status.job(), "` answers at ", target.address, ", not `", target.job, "`"));
+  }
   std::error_code error;
   if (target.folder.empty() || std::filesystem::equivalent(target.folder, status.run_folder(), error)) {
     return absl::OkStatus();
   }
-  return absl::NotFoundError(absl::StrCat("the run in ", target.folder, " has ended without a summary; job `",
-                                          status.job(), "` answers at its address ", target.address));
+  return absl::NotFoundError(absl::StrCat("the run in ", target.folder,
+                                          " ended without a result (no summary); job `", status.job(),
+                                          "` answers at its address ", target.address));
 }
 
 absl::StatusOr<wire::JobStatus> Ask(const Target& target, CoordinatorClient* client) {
   absl::StatusOr<wire::JobStatus> status = client->GetStatus();
   if (!status.ok() && !target.folder.empty()) {
-    return Annotate(status.status(), absl::StrCat("the run in ", target.folder, " has no summary"));
+    const bool gone = absl::IsUnavailable(status.status());
+    return Annotate(status.status(),
+                    absl::StrCat("the run in ", target.folder,
+                                 gone ? " ended without a result (no summary)" : " has no summary"));
   }
   if (!status.ok()) return status;
   const absl::Status same = CheckSameRun(target, *status);

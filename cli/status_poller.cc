@@ -38,21 +38,31 @@ std::optional<wire::JobStatus> StatusPoller::Take() {
   return std::exchange(newest_, std::nullopt);
 }
 
+int StatusPoller::unanswered() {
+  MutexLock lock(&mutex_);
+  return unanswered_;
+}
+
 void StatusPoller::Run() {
   while (true) {
     const absl::Time next = absl::Now() + interval_;
     absl::StatusOr<wire::JobStatus> status = ask_();
     const bool over = status.ok() && status->phase() >= wire::DONE;
-    if (status.ok()) Publish(*std::move(status));
+    Publish(std::move(status));
     MutexLock lock(&mutex_);
     while (!stop_ && absl::Now() < next) stop_changed_.WaitWithTimeout(&mutex_, next - absl::Now());
     if (stop_ || over) return;
   }
 }
 
-void StatusPoller::Publish(wire::JobStatus status) {
+void StatusPoller::Publish(absl::StatusOr<wire::JobStatus> status) {
   MutexLock lock(&mutex_);
-  newest_ = std::move(status);
+  if (!status.ok()) {
+    ++unanswered_;
+    return;
+  }
+  unanswered_ = 0;
+  newest_ = *std::move(status);
   eventfd_write(event_.get(), 1);
 }
 

@@ -8,15 +8,14 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "cli/file_descriptor.h"
+#include "common/file_descriptor.h"
 #include "common/mutex.h"
 #include "proto/coordinator_service.pb.h"
 
 namespace tessera::cli {
 
 // Runs a thread that calls `ask` every `interval` until the job is over or the poller is destroyed; joins it.
-// `ask` must have a deadline: the destructor waits for it. Calls without an answer are not reported: whoever
-// supervises the coordinator's process knows better why. Thread-safe.
+// `ask` must have a deadline: the destructor waits for it. Thread-safe.
 class StatusPoller {
  public:
   using Ask = std::function<absl::StatusOr<wire::JobStatus>()>;
@@ -28,11 +27,13 @@ class StatusPoller {
   int fd() const { return event_.get(); }
   // The newest status, once.
   std::optional<wire::JobStatus> Take();
+  // How many calls have had no answer since the last one that had.
+  int unanswered();
 
  private:
   StatusPoller(Ask ask, absl::Duration interval, FileDescriptor event);
   void Run();
-  void Publish(wire::JobStatus status);
+  void Publish(absl::StatusOr<wire::JobStatus> status);
 
   const Ask ask_;
   const absl::Duration interval_;
@@ -40,6 +41,7 @@ class StatusPoller {
   Mutex mutex_;  // guards what follows; not held while asking
   CondVar stop_changed_;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  int unanswered_ ABSL_GUARDED_BY(mutex_) = 0;
   std::optional<wire::JobStatus> newest_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;  // last: it uses all others
 };

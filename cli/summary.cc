@@ -1,5 +1,11 @@
 #include "cli/summary.h"
 
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -72,11 +78,33 @@ absl::Status WriteText(const std::string& path, absl::string_view text) {
   return file ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", path));
 }
 
-std::string OutcomeLine(const Summary& summary) {
+absl::Status CheckWritable(const std::string& path) {
+  // Not by opening it: FILE may be a pipe, which would wait for its reader.
+  struct stat info = {};
+  int error = 0;
+  if (stat(path.c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) {
+      error = EISDIR;
+    } else if (access(path.c_str(), W_OK) != 0) {
+      error = errno;
+    }
+  } else if (errno != ENOENT) {
+    error = errno;
+  } else {
+    const std::string parent = std::filesystem::path(path).parent_path().string();
+    if (access(parent.empty() ? "." : parent.c_str(), W_OK | X_OK) != 0) error = errno;
+  }
+  if (error == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("cannot write ", path, ": ", strerror(error)));
+}
+
+std::string OutcomeLine(const Summary& summary, int64_t total_steps) {
   if (summary.status == "failed") return absl::StrCat("failed: ", summary.message);
   if (!summary.done()) {
-    return absl::StrCat(summary.status, " after ", FormatCount(static_cast<double>(summary.steps)), " steps",
-                        summary.message.empty() ? "" : ": ", summary.message);
+    const std::string of =
+        total_steps > 0 ? absl::StrCat(" of ", FormatCount(static_cast<double>(total_steps))) : "";
+    return absl::StrCat(summary.status, " after ", FormatCount(static_cast<double>(summary.steps)), of,
+                        " steps", summary.message.empty() ? "" : ": ", summary.message);
   }
   return absl::StrCat("finished: ", EpochsAndTime(summary));
 }

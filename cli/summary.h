@@ -36,9 +36,14 @@ absl::StatusOr<Summary> ReadSummary(const std::string& path);
 // Errors: kUnavailable, names the path.
 absl::Status WriteText(const std::string& path, absl::string_view text);
 
+// Whether WriteText could write there now; nothing is opened or made. Errors: kInvalidArgument, names the
+// path and why not.
+absl::Status CheckWritable(const std::string& path);
+
 // "finished: test accuracy 0.9092, test loss 0.2531, 5 epochs in 41 s", "failed: ...", "stopped after 120
 // steps: ...".
-std::string OutcomeLine(const Summary& summary);
+// `total_steps`: of the job, where known: "stopped after 120 of 400 steps: ...".
+std::string OutcomeLine(const Summary& summary, int64_t total_steps = 0);
 
 // The figures of a finished run, one per line.
 std::vector<std::string> FigureLines(const Summary& summary);

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/local_cluster.h"
-#include "cli/run_folder.h"
+#include "common/run_folder.h"
 #include "common/status.h"
 #include "config/job_loader.h"
 
@@ -45,7 +45,7 @@ absl::StatusOr<Target> ResolveTarget(const std::string& target, const std::strin
   const std::string folder = absl::StrCat(kRunsFolder, "/", job.name);
   const std::string address = ReadAddress(folder);
   if (!address.empty()) return Target{.address = address, .folder = folder};
-  return Target{.address = job.cluster.coordinator};
+  return Target{.address = job.cluster.coordinator, .job = job.name};
 }
 
 }  // namespace tessera::cli

@@ -83,7 +83,8 @@ absl::StatusOr<double> Options::Number(absl::string_view name, double fallback, 
   double number = 0;
   // absl::SimpleAtod would take `0x10`, `inf` and `nan` as well.
   const bool is_decimal = text->find_first_not_of("0123456789+-.eE") == std::string::npos;
-  if (!is_decimal || !absl::SimpleAtod(*text, &number) || !std::isfinite(number) || number < min || number > max) {
+  if (!is_decimal || !absl::SimpleAtod(*text, &number) || !std::isfinite(number) || number < min ||
+      number > max) {
     return Error(name,
                  absl::StrCat("`", name, "` must be a number", RangeText(min, max), ", not `", *text, "`"));
   }

@@ -8,8 +8,8 @@ namespace tessera {
 
 absl::Status SendQueue::Add(ExchangeMessage message, int priority) {
   if (size() >= kMaxQueued || tensor_bytes_ >= kMaxQueuedBytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(size(), " messages with ", tensor_bytes_, " bytes of tensors wait for a peer that does not read"));
+    return absl::ResourceExhaustedError(absl::StrCat(size(), " messages with ", tensor_bytes_,
+                                                     " bytes of tensors wait for a peer that does not read"));
   }
   const size_t message_bytes = message.tensor.size_bytes();
   if (message_bytes == 0) {

@@ -10,14 +10,15 @@
 
 namespace tessera {
 
-// Construct it in main before any other thread starts: the signals are blocked for this thread and all that follow, and
-// a thread of the watcher's own waits for them. The destructor joins it.
+// Construct it in main before any other thread starts: the signals are blocked for this thread and all that
+// follow, and a thread of the watcher's own waits for them. The destructor joins it.
 class SignalWatcher {
  public:
   SignalWatcher();
   ~SignalWatcher();
 
-  // `on_signal` is called with the signal's number, at once if one has come already. Later signals call it again.
+  // `on_signal` is called with the signal's number, at once if one has come already. Later signals call it
+  // again.
   void Watch(std::function<void(int)> on_signal);
 
   // The first signal that came, or 0.

@@ -10,8 +10,10 @@ namespace {
 constexpr char kIntroduction[] = R"(# Reference of the job file
 
 One YAML file is a job. It is read strictly: an unknown key, a duplicate, a wrong type or a value out of
-range is an error with file, line and column. Sizes and times carry a unit: `512KiB`, `1MB`, `100B`; `500ms`,
-`3s`, `2m`. Anchors, aliases, tags and values of several lines are refused.
+range is an error with file, line and column. Times carry a unit: `500ms`,
+`3s`, `2m`. Sizes may: `512KiB`, `1MB`, `100B`; a bare size is in bytes. Anchors, aliases, tags and values of several lines are refused.
+
+The options of layers, optimizers, schedules and data formats are in [building-blocks.md](building-blocks.md).
 
 Any key can be changed on the command line by `--set KEY=VALUE`, with the value in YAML:
 `--set train.epochs=1`, `--set model=resnet20`, `--set train.optimizer.lr=0.1`.

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/file.h"
+#include "common/run_folder.h"
 #include "common/status.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/coordinator_service.h"
@@ -35,9 +36,18 @@ absl::Status WriteAddress(const std::string& folder, const std::string& address)
                              {{reinterpret_cast<const uint8_t*>(line.data()), line.size()}});
 }
 
+// Holds the lock of runs/<job's name> as long as the job runs.
+absl::Status RunInOwnFolder(JobPlan plan, CoordinatorNodeOptions options, SignalWatcher* signals) {
+  TESSERA_ASSIGN_OR_RETURN(const RunFolder folder, RunFolder::Create(kRunsFolder, plan.job.name));
+  if (!folder.moved_to().empty()) spdlog::info("the earlier run is now in {}", folder.moved_to());
+  options.run_folder = folder.path();
+  return RunCoordinatorNode(std::move(plan), options, signals);
+}
+
 }  // namespace
 
 absl::Status RunCoordinatorNode(JobPlan plan, const CoordinatorNodeOptions& options, SignalWatcher* signals) {
+  if (options.run_folder.empty()) return RunInOwnFolder(std::move(plan), options, signals);
   const std::string job = plan.job.name;
   const absl::Duration patience = std::max(plan.job.cluster.lease, absl::Seconds(3));
   TESSERA_RETURN_IF_ERROR(MakeFolder(options.run_folder));

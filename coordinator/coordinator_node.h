@@ -12,11 +12,15 @@ namespace tessera {
 
 struct CoordinatorNodeOptions {
   ListenOptions listen;
-  std::string run_folder;  // made when missing; `coordinator` in it will hold the address
+  // Made when missing; `coordinator` in it will hold the address. Whoever names it keeps others out of it
+  // (`tessera run` holds its lock); when it is empty, runs/<job's name> is taken and locked, and an older
+  // run's folder moves away.
+  std::string run_folder;
 };
 
 // Runs `plan` to its end; a signal stops the job in order. OK: done or stopped.
-// Errors: kAlreadyExists, the port is in use; kUnavailable, the folder cannot be written; why the job failed.
+// Errors: kAlreadyExists, the port is in use, or a run of the same name is going on; kUnavailable, the folder
+// cannot be written; why the job failed.
 absl::Status RunCoordinatorNode(JobPlan plan, const CoordinatorNodeOptions& options, SignalWatcher* signals);
 
 }  // namespace tessera

@@ -131,14 +131,21 @@ void JobState::StartIfComplete(absl::Time now) {
 }
 
 void JobState::WarnOfIdleWorkers(absl::Time now) {
+  constexpr size_t kMostNamed = 8;
   std::vector<std::string> idle;
   for (const Node* worker : membership_.NodesOf(NodeRole::kWorker)) {
     if (replicas_of_worker_[worker->index].empty()) idle.push_back(worker->Describe());
   }
   if (idle.empty()) return;
+  // Replicas go to the first workers, so the idle ones are the last.
+  const int32_t workers = plan_.job.cluster.workers;
+  const std::string names =
+      idle.size() <= kMostNamed
+          ? absl::StrJoin(idle, ", ")
+          : absl::StrCat("workers ", workers - static_cast<int32_t>(idle.size()), "..", workers - 1);
   log_.Add({"warning", plan_.job.name,
             absl::StrCat("more workers than replicas (train.replicas: ", plan_.job.train.replicas,
-                         "); idle: ", absl::StrJoin(idle, ", ")),
+                         "); idle: ", names),
             now, 0});
 }
 
@@ -267,7 +274,8 @@ void JobState::LogEpochs() {
 }
 
 absl::Status JobState::ReportFailure(const wire::ReportFailureRequest& request, absl::Time now) {
-  TESSERA_ASSIGN_OR_RETURN(const Node* reporter, membership_.FindAlive(request.node_id(), request.incarnation()));
+  TESSERA_ASSIGN_OR_RETURN(const Node* reporter,
+                           membership_.FindAlive(request.node_id(), request.incarnation()));
   const std::string message = PrintableLine(request.message());
   if (over()) {
     log_.Line(absl::StrCat("after the end, ", reporter->Name(), " reports: ", message));

@@ -53,7 +53,8 @@ int main(int argc, char** argv) {
                  "HOST:PORT to listen on (default: the job's cluster.coordinator)");
   app.add_option("--advertise", options.listen.advertise,
                  "HOST or HOST:PORT that others reach the coordinator at");
-  app.add_option("--run-folder", options.run_folder, "where results go (default: runs/<job's name>)");
+  app.add_option("--run-folder", options.run_folder,
+                 "where results go (default: runs/<job's name>, after an older one has moved to <name>.1)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -61,14 +62,14 @@ int main(int argc, char** argv) {
     return Complain(absl::InvalidArgumentError(error.what()), 2);
   }
   tessera::SignalWatcher signals;  // before any other thread
-  gpr_set_log_function([](gpr_log_func_args*) {});  // every failure reaches us as a status; one clear line is ours
+  gpr_set_log_function(
+      [](gpr_log_func_args*) {});  // every failure reaches us as a status; one clear line is ours
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::flush_on(spdlog::level::info);
 
   absl::StatusOr<tessera::JobPlan> plan = PlanJob(config, settings);
   if (!plan.ok()) return Complain(plan.status(), 2);
   if (app.count("--bind") == 0) options.listen.bind = plan->job.cluster.coordinator;
-  if (options.run_folder.empty()) options.run_folder = "runs/" + plan->job.name;
   const absl::Status status = tessera::RunCoordinatorNode(*std::move(plan), options, &signals);
   return status.ok() ? 0 : Complain(status, 1);
 }

@@ -97,8 +97,8 @@ absl::StatusOr<Node*> Membership::FindAlive(int32_t id, absl::string_view incarn
     return absl::NotFoundError(absl::StrCat("node ", id, " is ", node.Describe(), ", another process"));
   }
   if (!node.alive()) {
-    return absl::NotFoundError(absl::StrCat(
-        node.Describe(), node.state == Node::State::kDead ? " was declared dead" : " has left"));
+    return absl::NotFoundError(
+        absl::StrCat(node.Describe(), node.state == Node::State::kDead ? " was declared dead" : " has left"));
   }
   return &node;
 }

@@ -48,7 +48,8 @@ absl::StatusOr<JobPlan> MakeJobPlan(const JobSpec& job, const JobData& data);
 // Both of the above; the data is let go again.
 absl::StatusOr<JobPlan> MakeJobPlan(const JobSpec& job);
 
-// The normalisation that `spec` asks for: given, or measured over `train`. Errors: those of Normalization::Create.
+// The normalisation that `spec` asks for: given, or measured over `train`. Errors: those of
+// Normalization::Create.
 absl::StatusOr<Normalization> MakeNormalization(const NormalizeSpec& spec, const Dataset& train);
 
 // `status` with the position `where` ("job.yaml:12:3") in front, unless `where` is empty or the message has a

@@ -42,6 +42,7 @@ class Handler : public RawService {
     const auto [min_version, max_version] = store->VersionRange();
     reply->set_min_version(min_version);
     reply->set_max_version(max_version);
+    reply->set_copied_tensor_bytes(store->copied_bytes());
     reply->set_parked_reads(static_cast<int64_t>(store->parked_reads()));
     const StalenessStats staleness = store->staleness();
     reply->set_staleness_pushes(staleness.pushes);

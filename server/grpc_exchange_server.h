@@ -1,5 +1,5 @@
-// Serves ParameterService over gRPC: Exchange streams as raw bytes on completion queues with threads of ours, and the
-// small calls by the callback API.
+// Serves ParameterService over gRPC: Exchange streams as raw bytes on completion queues with threads of ours,
+// and the small calls by the callback API.
 #pragma once
 
 #include <memory>

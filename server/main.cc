@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   tessera::ServerNodeOptions options;
   options.threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, 4);
   const auto describe = [&](CLI::App* app) {
-    app->add_option("--coordinator", options.coordinator, "HOST:PORT of the coordinator")->required();
+    tessera::AddCoordinatorOption(app, &options.coordinator);
     app->add_option("--threads", options.threads, "threads that serve the workers' streams")
         ->check(CLI::Range(1, 64))
         ->capture_default_str();

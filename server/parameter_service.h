@@ -1,5 +1,6 @@
-// Adapts the parameter store to the exchange: one session per connection, whatever carries it (gRPC or this process).
-// Nothing that a client sends can end the server: a bad message is answered with an error and counted.
+// Adapts the parameter store to the exchange: one session per connection, whatever carries it (gRPC or this
+// process). Nothing that a client sends can end the server: a bad message is answered with an error and
+// counted.
 #pragma once
 
 #include <atomic>

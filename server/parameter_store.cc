@@ -108,6 +108,12 @@ void ParameterStore::Close() {
   }
 }
 
+int64_t ParameterStore::copied_bytes() const {
+  int64_t copied = 0;
+  for (const ShardId id : held_) copied += shards_[id]->copied_bytes();
+  return copied;
+}
+
 size_t ParameterStore::parked_reads() const {
   size_t parked = 0;
   for (const ShardId id : held_) parked += shards_[id]->parked_reads();

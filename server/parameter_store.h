@@ -75,6 +75,9 @@ class ParameterStore {
   const ShardLayout& layout() const { return layout_; }
   absl::Span<const ShardId> held() const { return held_; }
   size_t parked_reads() const;
+  // Tensor bytes of pushes that were copied into an accumulator; all others were added from where they
+  // arrived.
+  int64_t copied_bytes() const;
   StalenessStats staleness() const { return staleness_.stats(); }
   // Smallest and largest number of updates over the held shards; {0, 0} when none is held.
   std::pair<Version, Version> VersionRange() const;

@@ -44,6 +44,7 @@ void ReductionTree::Add(ReplicaRange node, const TensorBytes& sum) {
   if (total == nullptr) {
     total = pool_->Take(length_);
     sum.CopyTo(total->span());
+    copied_bytes_ += static_cast<int64_t>(sum.size_bytes());
   }
   partials_.push_back({node, std::move(total)});
 }

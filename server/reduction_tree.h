@@ -32,6 +32,8 @@ class ReductionTree {
   // stands for both), and leaves the tree empty for the next round. Something must be held.
   std::shared_ptr<TensorBuffer> TakeRoot();
 
+  // Bytes that Add has copied so far, and not added: of two siblings the first.
+  int64_t copied_bytes() const { return copied_bytes_; }
   // Partial sums held.
   size_t held() const { return partials_.size(); }
 
@@ -46,6 +48,7 @@ class ReductionTree {
   size_t length_;
   std::shared_ptr<BufferPool> pool_;
   std::vector<Partial> partials_;  // disjoint, never two siblings
+  int64_t copied_bytes_ = 0;
 };
 
 }  // namespace tessera

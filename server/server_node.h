@@ -16,7 +16,7 @@ namespace tessera {
 struct ServerNodeOptions {
   std::string coordinator;  // host:port
   ListenOptions listen;
-  int threads = 1;          // completion queues
+  int threads = 1;  // completion queues
 };
 
 // Runs until the job is over or a signal ends it. Errors: what ended it, in one line.
@@ -24,6 +24,7 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
 
 // The store that `job` asks for, with `held` of the layout's shards. Errors: kInvalidArgument, names the key.
 absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, const ShardLayout& layout,
-                                                          int64_t steps_per_epoch, absl::Span<const ShardId> held);
+                                                          int64_t steps_per_epoch,
+                                                          absl::Span<const ShardId> held);
 
 }  // namespace tessera

@@ -60,7 +60,8 @@ void ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done) {
     MutexLock lock(&mutex_);
     answer = AnswerLocked(replica, clock);
     if (!answer.has_value() && clock > policy_.GroupClock(policy_.GroupOf(replica)) + 1) {
-      // Its own push of clock - 1 can not have been made: such a read would wait, and hold its place, for ever.
+      // Its own push of clock - 1 can not have been made: such a read would wait, and hold its place, for
+      // ever.
       answer = absl::FailedPreconditionError("it is further ahead than any replica can be");
     }
     if (!answer.has_value()) {
@@ -91,6 +92,13 @@ void ShardState::Close() {
     answers = TakeAnsweredLocked();
   }
   for (auto& [done, answer] : answers) done(std::move(answer));
+}
+
+int64_t ShardState::copied_bytes() const {
+  MutexLock lock(&mutex_);
+  int64_t copied = 0;
+  for (const ReductionTree& tree : trees_) copied += tree.copied_bytes();
+  return copied;
 }
 
 size_t ShardState::parked_reads() const {

@@ -60,6 +60,7 @@ class ShardState {
   void Close();
 
   size_t parked_reads() const;
+  int64_t copied_bytes() const;  // of pushes, into an accumulator
 
  private:
   struct ParkedRead {

@@ -25,7 +25,8 @@ absl::StatusOr<EvaluationTotals> EvaluateAll(nn::Executor* executor, nn::Paramet
                                              BatchLoader* loader, uint32_t samples) {
   std::vector<EvaluationChunk> chunks;
   for (int32_t chunk = 0; chunk < NumEvaluationChunks(samples); ++chunk) {
-    TESSERA_ASSIGN_OR_RETURN(chunks.emplace_back(), EvaluateChunk(executor, parameters, loader, samples, chunk));
+    TESSERA_ASSIGN_OR_RETURN(chunks.emplace_back(),
+                             EvaluateChunk(executor, parameters, loader, samples, chunk));
   }
   return SumChunks(chunks);
 }

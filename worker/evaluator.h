@@ -1,5 +1,5 @@
-// Evaluation in fixed chunks of the test set, so that its result does not depend on who computes which: counts are
-// integers, and losses are summed in float64 in the order of the chunks.
+// Evaluation in fixed chunks of the test set, so that its result does not depend on who computes which:
+// counts are integers, and losses are summed in float64 in the order of the chunks.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,9 @@ struct EvaluationTotals {
   int64_t samples = 0;
   int64_t correct = 0;
   double loss_sum = 0;
-  double accuracy() const { return samples == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(samples); }
+  double accuracy() const {
+    return samples == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(samples);
+  }
   double loss() const { return samples == 0 ? 0 : loss_sum / static_cast<double>(samples); }
 };
 

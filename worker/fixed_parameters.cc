@@ -13,7 +13,8 @@ absl::StatusOr<FixedParameters> FixedParameters::Create(const nn::Graph& graph, 
     std::vector<float>& values = parameters.blocks_.emplace_back();
     for (const ParameterSpec& spec : block.parameters) {
       const auto found = tensors.find(spec.name);
-      if (found == tensors.end()) return absl::InvalidArgumentError(absl::StrCat("no tensor `", spec.name, "`"));
+      if (found == tensors.end())
+        return absl::InvalidArgumentError(absl::StrCat("no tensor `", spec.name, "`"));
       if (found->second.shape != spec.shape) {
         return absl::InvalidArgumentError(absl::StrCat("tensor `", spec.name, "` has the shape ",
                                                        ToString(found->second.shape), ", the model needs ",
@@ -27,7 +28,8 @@ absl::StatusOr<FixedParameters> FixedParameters::Create(const nn::Graph& graph, 
   if (used == tensors.size()) return parameters;
   for (const auto& [name, tensor] : tensors) {
     if (!known.contains(name)) {
-      return absl::InvalidArgumentError(absl::StrCat("unexpected tensor `", name, "`: the model has none of this name"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("unexpected tensor `", name, "`: the model has none of this name"));
     }
   }
   return parameters;
@@ -42,6 +44,8 @@ absl::Span<float> FixedParameters::Gradient(int) {
   return {};
 }
 
-absl::Status FixedParameters::GradientReady(int) { return absl::InternalError("an evaluation has no gradients"); }
+absl::Status FixedParameters::GradientReady(int) {
+  return absl::InternalError("an evaluation has no gradients");
+}
 
 }  // namespace tessera

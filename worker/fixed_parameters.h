@@ -12,7 +12,8 @@ namespace tessera {
 // The blocks of a graph, filled from named tensors. Gradients are refused: this is for Evaluate alone.
 class FixedParameters : public nn::ParameterExchange {
  public:
-  // Errors: kInvalidArgument, a parameter that is missing, unexpected or of another shape (names it and both shapes).
+  // Errors: kInvalidArgument, a parameter that is missing, unexpected or of another shape (names it and both
+  // shapes).
   static absl::StatusOr<FixedParameters> Create(const nn::Graph& graph, const NamedTensors& tensors);
 
   absl::StatusOr<absl::Span<const float>> Weights(int block) override;

@@ -19,18 +19,20 @@ void AddInto(const TensorBuffer& from, TensorBuffer* to) {
 LocalReducer::LocalReducer(const ReplicaTree& tree, ReplicaRange replicas)
     : tree_(tree), cover_(tree.Cover(replicas)) {}
 
-std::optional<LocalReducer::Node> LocalReducer::Add(ReplicaId replica, std::shared_ptr<TensorBuffer> gradient) {
+std::optional<LocalReducer::Node> LocalReducer::Add(ReplicaId replica,
+                                                    std::shared_ptr<TensorBuffer> gradient) {
   Node node{{replica, replica}, std::move(gradient)};
   while (std::find(cover_.begin(), cover_.end(), node.replicas) == cover_.end()) {
     const std::optional<ReplicaRange> sibling = tree_.Sibling(node.replicas);
     TESSERA_CHECK(sibling.has_value());
-    const auto found = std::find_if(held_.begin(), held_.end(),
-                                    [&](const Node& held) { return held.replicas == *sibling; });
+    const auto found =
+        std::find_if(held_.begin(), held_.end(), [&](const Node& held) { return held.replicas == *sibling; });
     if (found == held_.end()) {
       held_.push_back(std::move(node));
       return std::nullopt;
     }
-    AddInto(*node.sum, found->sum.get());  // IEEE addition commutes, so it does not matter which side is the target
+    AddInto(*node.sum,
+            found->sum.get());  // IEEE addition commutes, so it does not matter which side is the target
     node = {{std::min(node.replicas.first, sibling->first), std::max(node.replicas.last, sibling->last)},
             std::move(found->sum)};
     held_.erase(found);

@@ -1,5 +1,5 @@
-// Sums the gradients of a worker's own replicas along the group's tree, so that it pushes one message for each node of
-// the tree that it covers and not one for each replica; the bits are the same.
+// Sums the gradients of a worker's own replicas along the group's tree, so that it pushes one message for
+// each node of the tree that it covers and not one for each replica; the bits are the same.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,8 @@ class LocalReducer {
   // `replicas` of the group's (0-based) are computed here.
   LocalReducer(const ReplicaTree& tree, ReplicaRange replicas);
 
-  // Takes the gradient of `replica`; returns the node to push when it is complete. Each local replica comes once a step.
+  // Takes the gradient of `replica`; returns the node to push when it is complete. Each local replica comes
+  // once a step.
   std::optional<Node> Add(ReplicaId replica, std::shared_ptr<TensorBuffer> gradient);
 
  private:

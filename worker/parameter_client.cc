@@ -46,11 +46,16 @@ class ParameterClient::Peer : public ExchangeReceiver {
     if (client_ == nullptr) return;
     if (sender_ == nullptr) return FailLocked(absl::InternalError("a message before our hello"));
     switch (message.kind) {
-      case MessageKind::kHello: return OnHelloLocked(message);
-      case MessageKind::kWeights: return OnWeightsLocked(message);
-      case MessageKind::kAck: return;
-      case MessageKind::kError: return FailLocked(message.error);
-      default: return FailLocked(absl::InternalError("a message that only workers send"));
+      case MessageKind::kHello:
+        return OnHelloLocked(message);
+      case MessageKind::kWeights:
+        return OnWeightsLocked(message);
+      case MessageKind::kAck:
+        return;
+      case MessageKind::kError:
+        return FailLocked(message.error);
+      default:
+        return FailLocked(absl::InternalError("a message that only workers send"));
     }
   }
 
@@ -64,8 +69,8 @@ class ParameterClient::Peer : public ExchangeReceiver {
   void OnHelloLocked(const ExchangeMessage& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     absl::Status status;
     if (message.protocol_version != kProtocolVersion) {
-      status = absl::FailedPreconditionError(absl::StrCat(peer_.name, " speaks protocol ", message.protocol_version,
-                                                          ", this worker ", kProtocolVersion));
+      status = absl::FailedPreconditionError(absl::StrCat(
+          peer_.name, " speaks protocol ", message.protocol_version, ", this worker ", kProtocolVersion));
     }
     client_->OnHello(std::move(status));
   }
@@ -92,10 +97,9 @@ class ParameterClient::Peer : public ExchangeReceiver {
   ParameterClient* client_ ABSL_GUARDED_BY(mutex_);
 };
 
-absl::StatusOr<std::unique_ptr<ParameterClient>> ParameterClient::Create(ParameterClientOptions options,
-                                                                         ShardLayout layout,
-                                                                         std::vector<ServerPeer> servers,
-                                                                         std::shared_ptr<PulledWeights> weights) {
+absl::StatusOr<std::unique_ptr<ParameterClient>> ParameterClient::Create(
+    ParameterClientOptions options, ShardLayout layout, std::vector<ServerPeer> servers,
+    std::shared_ptr<PulledWeights> weights) {
   std::unique_ptr<ParameterClient> client(
       new ParameterClient(std::move(options), std::move(layout), std::move(weights)));
   client->primary_.resize(client->layout_.shards().size(), nullptr);
@@ -106,14 +110,16 @@ absl::StatusOr<std::unique_ptr<ParameterClient>> ParameterClient::Create(Paramet
         return absl::InvalidArgumentError(absl::StrCat("the shard map names an unknown shard, ", shard));
       }
       Peer*& primary = client->primary_[static_cast<size_t>(shard)];
-      if (primary != nullptr) return absl::InvalidArgumentError(absl::StrCat("two servers hold shard ", shard));
+      if (primary != nullptr)
+        return absl::InvalidArgumentError(absl::StrCat("two servers hold shard ", shard));
       primary = peer.get();
     }
     client->peers_.push_back(std::move(peer));
   }
   const auto orphan = std::find(client->primary_.begin(), client->primary_.end(), nullptr);
   if (orphan != client->primary_.end()) {
-    return absl::InvalidArgumentError(absl::StrCat("no server holds shard ", orphan - client->primary_.begin()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("no server holds shard ", orphan - client->primary_.begin()));
   }
   return client;
 }
@@ -149,18 +155,20 @@ absl::Status ParameterClient::Connect(const Opener& opener, absl::Duration timeo
   if (!failure_.ok()) return failure_;
   if (greeted_ == peers_.size()) return absl::OkStatus();
   return absl::DeadlineExceededError(absl::StrCat(peers_.size() - greeted_, " of ", peers_.size(),
-                                                  " servers did not answer within ", absl::FormatDuration(timeout)));
+                                                  " servers did not answer within ",
+                                                  absl::FormatDuration(timeout)));
 }
 
 void ParameterClient::Request(ReplicaRange replicas, Clock clock) {
-  for (size_t block = 0; block < layout_.blocks().size(); ++block) weights_->Expect(static_cast<int>(block), clock);
+  for (size_t block = 0; block < layout_.blocks().size(); ++block)
+    weights_->Expect(static_cast<int>(block), clock);
   for (const Shard& shard : layout_.shards()) {
     primary_[static_cast<size_t>(shard.id)]->Send(Header(MessageKind::kRead, shard.id, replicas, clock));
   }
 }
 
-void ParameterClient::Push(int block, ReplicaRange replicas, Clock clock, std::shared_ptr<const TensorBuffer> gradient,
-                           bool wants_weights) {
+void ParameterClient::Push(int block, ReplicaRange replicas, Clock clock,
+                           std::shared_ptr<const TensorBuffer> gradient, bool wants_weights) {
   if (wants_weights) weights_->Expect(block, clock + 1);
   for (ShardId id : layout_.ShardsOfBlock(block)) {
     const Shard& shard = layout_.shards()[static_cast<size_t>(id)];
@@ -176,7 +184,8 @@ void ParameterClient::Push(int block, ReplicaRange replicas, Clock clock, std::s
   }
 }
 
-ExchangeMessage ParameterClient::Header(MessageKind kind, ShardId shard, ReplicaRange replicas, Clock clock) const {
+ExchangeMessage ParameterClient::Header(MessageKind kind, ShardId shard, ReplicaRange replicas,
+                                        Clock clock) const {
   ExchangeMessage message;
   message.kind = kind;
   message.shard = shard;
@@ -208,7 +217,8 @@ void ParameterClient::OnHello(absl::Status status) {
 
 void ParameterClient::OnLost(const ServerPeer& peer, const absl::Status& reason) {
   // Whatever code the transport gave, to us it is a server that cannot be reached.
-  const absl::Status failure = absl::UnavailableError(absl::StrCat("lost ", peer.name, ": ", reason.message()));
+  const absl::Status failure =
+      absl::UnavailableError(absl::StrCat("lost ", peer.name, ": ", reason.message()));
   std::function<void(const ServerPeer&)> on_lost;
   {
     MutexLock lock(&mutex_);

@@ -1,5 +1,5 @@
-// A worker's side of the exchange: one connection to each server; pushes blocks shard by shard, installs what comes back.
-// Knows no transport: the caller opens the connections.
+// A worker's side of the exchange: one connection to each server; pushes blocks shard by shard, installs what
+// comes back. Knows no transport: the caller opens the connections.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,7 @@
 namespace tessera {
 
 struct ServerPeer {
-  std::string name;             // "server 1 (127.0.0.1:4242)", for messages
+  std::string name;  // "server 1 (127.0.0.1:4242)", for messages
   int node_id = 0;
   std::vector<ShardId> shards;  // of which it is the primary
 };
@@ -31,10 +31,12 @@ struct ParameterClientOptions {
 class ParameterClient {
  public:
   // Opens a connection to peer `server`; its messages go to `receiver`.
-  using Opener = std::function<std::shared_ptr<ExchangeSender>(size_t server, std::shared_ptr<ExchangeReceiver>)>;
+  using Opener =
+      std::function<std::shared_ptr<ExchangeSender>(size_t server, std::shared_ptr<ExchangeReceiver>)>;
 
   // `weights` gets every answer. Errors: kInvalidArgument, a shard that no server or more than one holds.
-  static absl::StatusOr<std::unique_ptr<ParameterClient>> Create(ParameterClientOptions options, ShardLayout layout,
+  static absl::StatusOr<std::unique_ptr<ParameterClient>> Create(ParameterClientOptions options,
+                                                                 ShardLayout layout,
                                                                  std::vector<ServerPeer> servers,
                                                                  std::shared_ptr<PulledWeights> weights);
   ~ParameterClient();
@@ -46,17 +48,19 @@ class ParameterClient {
   // Asks for all weights for minibatch `clock`, on behalf of `replicas`, the first layers first.
   void Request(ReplicaRange replicas, Clock clock);
 
-  // Queues the gradient of a block, shard by shard, by reference. With `wants_weights` the answers are the weights for
-  // clock + 1. Blocks that the next forward needs first go first.
+  // Queues the gradient of a block, shard by shard, by reference. With `wants_weights` the answers are the
+  // weights for clock + 1. Blocks that the next forward needs first go first.
   void Push(int block, ReplicaRange replicas, Clock clock, std::shared_ptr<const TensorBuffer> gradient,
             bool wants_weights);
 
   // Everything that waits ends with `status`. The first failure counts.
   void Fail(absl::Status status);
-  // Called once, from a transport's thread, for the first connection that breaks while nothing else has failed.
+  // Called once, from a transport's thread, for the first connection that breaks while nothing else has
+  // failed.
   void set_on_lost(std::function<void(const ServerPeer&)> on_lost);
 
-  // Closes every connection; nothing that happens to them afterwards is told to anybody. The destructor's first act.
+  // Closes every connection; nothing that happens to them afterwards is told to anybody. The destructor's
+  // first act.
   void Close();
 
   int64_t pushed_bytes() const;  // tensor bytes queued

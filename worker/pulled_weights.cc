@@ -33,7 +33,8 @@ void PulledWeights::Expect(int block, Clock clock) {
   expected = std::max(expected, clock);
 }
 
-absl::Status PulledWeights::Install(ShardId shard_id, Clock clock, Version version, const TensorBytes& tensor) {
+absl::Status PulledWeights::Install(ShardId shard_id, Clock clock, Version version,
+                                    const TensorBytes& tensor) {
   if (shard_id < 0 || static_cast<size_t>(shard_id) >= layout_.shards().size()) {
     return absl::InvalidArgumentError(absl::StrCat("weights of an unknown shard, ", shard_id));
   }
@@ -48,12 +49,13 @@ absl::Status PulledWeights::Install(ShardId shard_id, Clock clock, Version versi
   {
     MutexLock lock(&mutex_);
     if (clock < 0 || clock > block.expected) {
-      return absl::FailedPreconditionError(absl::StrCat("weights of ", layout_.Describe(shard_id), " for clock ", clock,
-                                                        ", which nobody has asked for"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          "weights of ", layout_.Describe(shard_id), " for clock ", clock, ", which nobody has asked for"));
     }
     if (generation.clocks[index] >= clock) return absl::OkStatus();
   }
-  tensor.CopyTo(generation.values->span().subspan(static_cast<size_t>(shard.offset), static_cast<size_t>(shard.length)));
+  tensor.CopyTo(generation.values->span().subspan(static_cast<size_t>(shard.offset),
+                                                  static_cast<size_t>(shard.length)));
   MutexLock lock(&mutex_);
   generation.clocks[index] = clock;
   generation.versions[index] = version;
@@ -65,7 +67,8 @@ absl::Status PulledWeights::Install(ShardId shard_id, Clock clock, Version versi
 absl::StatusOr<absl::Span<const float>> PulledWeights::Wait(int block, Clock clock, absl::Time deadline) {
   const Generation& generation = blocks_[static_cast<size_t>(block)].generations[clock % 2];
   const auto complete = [&] {
-    return std::all_of(generation.clocks.begin(), generation.clocks.end(), [&](Clock at) { return at == clock; });
+    return std::all_of(generation.clocks.begin(), generation.clocks.end(),
+                       [&](Clock at) { return at == clock; });
   };
   MutexLock lock(&mutex_);
   while (failure_.ok() && !complete()) {
@@ -84,7 +87,9 @@ absl::StatusOr<absl::Span<const float>> PulledWeights::Wait(int block, Clock clo
 Version PulledWeights::version(ShardId shard_id, Clock clock) const {
   const Shard& shard = layout_.shards()[static_cast<size_t>(shard_id)];
   MutexLock lock(&mutex_);
-  return blocks_[static_cast<size_t>(shard.block)].generations[clock % 2].versions[IndexInBlock(layout_, shard)];
+  return blocks_[static_cast<size_t>(shard.block)]
+      .generations[clock % 2]
+      .versions[IndexInBlock(layout_, shard)];
 }
 
 void PulledWeights::Fail(absl::Status status) {

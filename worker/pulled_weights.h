@@ -1,5 +1,5 @@
-// The weights that have come for the replicas of one group: two generations of every block, so that answers for the next
-// minibatch install beside the ones that the present step still works with.
+// The weights that have come for the replicas of one group: two generations of every block, so that answers
+// for the next minibatch install beside the ones that the present step still works with.
 #pragma once
 
 #include <memory>
@@ -23,12 +23,14 @@ class PulledWeights {
   // Weights of `block` for minibatch `clock` are about to be asked for; none for a later one are taken.
   void Expect(int block, Clock clock);
 
-  // Copies the weights of `shard` for minibatch `clock` into place (the one copy of a pull). A repeated answer is ignored.
-  // Errors: kInvalidArgument, the wrong length or an unknown shard; kFailedPrecondition, a clock that nobody has asked for.
+  // Copies the weights of `shard` for minibatch `clock` into place (the one copy of a pull). A repeated
+  // answer is ignored. Errors: kInvalidArgument, the wrong length or an unknown shard; kFailedPrecondition, a
+  // clock that nobody has asked for.
   absl::Status Install(ShardId shard, Clock clock, Version version, const TensorBytes& tensor);
 
-  // The whole block for minibatch `clock`, once all its shards have come; stays as it is until weights for clock + 2 come,
-  // which is after `clock` has been pushed. Errors: kDeadlineExceeded, names the layer; what Fail was told.
+  // The whole block for minibatch `clock`, once all its shards have come; stays as it is until weights for
+  // clock + 2 come, which is after `clock` has been pushed. Errors: kDeadlineExceeded, names the layer; what
+  // Fail was told.
   absl::StatusOr<absl::Span<const float>> Wait(int block, Clock clock, absl::Time deadline);
 
   // Version of the weights of `shard` that came for `clock`; after Wait.

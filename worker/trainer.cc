@@ -16,7 +16,8 @@ namespace {
 constexpr size_t kGradientPoolBytes = size_t{1} << 30;
 
 bool AllFinite(absl::Span<const float> values) {
-  float poison = 0;  // stays 0 for finite values, becomes NaN with the first that is not; one pass, vectorised
+  float poison =
+      0;  // stays 0 for finite values, becomes NaN with the first that is not; one pass, vectorised
   for (const float value : values) poison += value * 0.0f;
   return poison == 0.0f;
 }
@@ -27,7 +28,10 @@ bool AllFinite(absl::Span<const float> values) {
 class Trainer::StepExchange : public nn::ParameterExchange {
  public:
   StepExchange(const TrainerOptions& options, const TrainerParts& parts)
-      : options_(options), parts_(parts), pool_(kGradientPoolBytes), gradients_(parts.graph->blocks().size()) {
+      : options_(options),
+        parts_(parts),
+        pool_(kGradientPoolBytes),
+        gradients_(parts.graph->blocks().size()) {
     const ReplicaTree tree(options.replicas);
     last_node_ = tree.Cover(options.local).back();
     for (size_t block = 0; block < gradients_.size(); ++block) reducers_.emplace_back(tree, options.local);
@@ -51,10 +55,11 @@ class Trainer::StepExchange : public nn::ParameterExchange {
   absl::Status GradientReady(int block) override {
     std::shared_ptr<TensorBuffer> gradient = std::move(gradients_[static_cast<size_t>(block)]);
     if (!AllFinite(gradient->span())) {
-      return absl::OutOfRangeError(absl::StrCat("layer `", Block(block).layer, "`: its gradient is not finite"));
+      return absl::OutOfRangeError(
+          absl::StrCat("layer `", Block(block).layer, "`: its gradient is not finite"));
     }
-    // The push names the version it was computed on. A training step does not read the batch-norm statistics, so that
-    // those may still be on their way.
+    // The push names the version it was computed on. A training step does not read the batch-norm statistics,
+    // so that those may still be on their way.
     TESSERA_RETURN_IF_ERROR(Weights(block).status());
     std::optional<LocalReducer::Node> node =
         reducers_[static_cast<size_t>(block)].Add(replica_, std::move(gradient));
@@ -97,8 +102,9 @@ absl::Status Trainer::Run() {
       const Clock clock = epoch * options_.steps_per_epoch + step;
       // The readable replica with the lowest clock: in sync, each of ours in turn.
       for (ReplicaId replica = options_.local.first; replica <= options_.local.last; ++replica) {
-        TESSERA_RETURN_IF_ERROR(Annotate(
-            RunStep(replica, clock), absl::StrCat("step ", clock + 1, " (epoch ", epoch + 1, ") of replica ", replica)));
+        TESSERA_RETURN_IF_ERROR(
+            Annotate(RunStep(replica, clock),
+                     absl::StrCat("step ", clock + 1, " (epoch ", epoch + 1, ") of replica ", replica)));
       }
     }
     const Clock clock = (epoch + 1) * options_.steps_per_epoch;
@@ -134,8 +140,8 @@ absl::Status Trainer::Evaluate(Clock clock) {
   for (int32_t chunk = 0; chunk < NumEvaluationChunks(options_.test_samples); ++chunk) {
     const ReplicaId replica = chunk % options_.replicas;
     if (!options_.local.Contains({replica, replica})) continue;
-    TESSERA_ASSIGN_OR_RETURN(chunks.emplace_back(), EvaluateChunk(parts_.executor, exchange_.get(), parts_.test,
-                                                                  options_.test_samples, chunk));
+    TESSERA_ASSIGN_OR_RETURN(chunks.emplace_back(), EvaluateChunk(parts_.executor, exchange_.get(),
+                                                                  parts_.test, options_.test_samples, chunk));
   }
   return sink_(clock, chunks);
 }

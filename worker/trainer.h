@@ -1,5 +1,6 @@
-// What a worker does: runs its replicas' minibatches, pushes gradients layer by layer, waits for weights layer by layer,
-// and evaluates its share at every epoch's end. Knows no transport, no coordinator and no YAML.
+// What a worker does: runs its replicas' minibatches, pushes gradients layer by layer, waits for weights
+// layer by layer, and evaluates its share at every epoch's end. Knows no transport, no coordinator and no
+// YAML.
 #pragma once
 
 #include <cstdint>
@@ -22,26 +23,27 @@ namespace tessera {
 
 struct TrainerOptions {
   uint64_t seed = 0;
-  int32_t replicas = 1;      // of the job
-  ReplicaRange local;        // run here
+  int32_t replicas = 1;  // of the job
+  ReplicaRange local;    // run here
   Clock steps_per_epoch = 1;
   int64_t epochs = 1;
-  uint32_t test_samples = 0; // 0: no evaluation
-  absl::Duration patience = absl::Minutes(10);  // for one block's weights; deaths are noticed much sooner, by lease
+  uint32_t test_samples = 0;  // 0: no evaluation
+  absl::Duration patience =
+      absl::Minutes(10);  // for one block's weights; deaths are noticed much sooner, by lease
 };
 
 // Totals of a replica, for progress reports.
 struct EpochTotals {
-  int64_t epoch = -1;  // 0-based; -1: none
-  double loss_sum = 0; // of minibatch means
+  int64_t epoch = -1;   // 0-based; -1: none
+  double loss_sum = 0;  // of minibatch means
   int64_t minibatches = 0;
   int64_t correct = 0;
 };
 struct ReplicaTotals {
   ReplicaId replica = 0;
-  Clock clock = 0;         // minibatches fully pushed: acknowledged by the weights that answered them
+  Clock clock = 0;  // minibatches fully pushed: acknowledged by the weights that answered them
   EpochTotals current;
-  EpochTotals last;        // the epoch before
+  EpochTotals last;  // the epoch before
 };
 struct TrainerProgress {
   std::vector<ReplicaTotals> replicas;
@@ -62,15 +64,15 @@ struct TrainerParts {
 // Run is called once, from one thread; progress() from any.
 class Trainer {
  public:
-  // Called at every epoch's end with this worker's chunks of the evaluation at `clock`, in order; maybe none. Errors end
-  // the run.
+  // Called at every epoch's end with this worker's chunks of the evaluation at `clock`, in order; maybe none.
+  // Errors end the run.
   using EvaluationSink = std::function<absl::Status(Clock clock, absl::Span<const EvaluationChunk> chunks)>;
 
   Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink);
   ~Trainer();
 
-  // Trains all epochs; returns when every push has been acknowledged. Errors: a loss, activation or gradient that is not finite (kOutOfRange, names layer and step);
-  // those of the client and the sink.
+  // Trains all epochs; returns when every push has been acknowledged. Errors: a loss, activation or gradient
+  // that is not finite (kOutOfRange, names layer and step); those of the client and the sink.
   absl::Status Run();
 
   TrainerProgress progress() const;

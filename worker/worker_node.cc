@@ -59,15 +59,16 @@ absl::Status CheckSameData(const JobPlan& plan, const wire::ClusterMap& map) {
       plan.steps_per_epoch == map.steps_per_epoch()) {
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat("the data sets here have ", plan.train_samples, " and ", plan.test_samples,
-                   " samples, the coordinator's ", map.train_samples(), " and ", map.test_samples()));
+  return absl::FailedPreconditionError(absl::StrCat("the data sets here have ", plan.train_samples, " and ",
+                                                    plan.test_samples, " samples, the coordinator's ",
+                                                    map.train_samples(), " and ", map.test_samples()));
 }
 
 // The replicas of worker `index`, or none.
 std::vector<ReplicaId> ReplicasOf(const wire::ClusterMap& map, int index) {
   for (const wire::WorkerEntry& entry : map.workers()) {
-    if (entry.index() == index) return std::vector<ReplicaId>(entry.replicas().begin(), entry.replicas().end());
+    if (entry.index() == index)
+      return std::vector<ReplicaId>(entry.replicas().begin(), entry.replicas().end());
   }
   return {};
 }
@@ -120,8 +121,9 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   const JobPlan& plan = training->plan;
   ExchangeClient transport;
   auto weights = std::make_shared<PulledWeights>(plan.layout);
-  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ParameterClient> client,
-                           ParameterClient::Create({agent->name(), map.term()}, plan.layout, Servers(map), weights));
+  TESSERA_ASSIGN_OR_RETURN(
+      const std::shared_ptr<ParameterClient> client,
+      ParameterClient::Create({agent->name(), map.term()}, plan.layout, Servers(map), weights));
   client->set_on_lost([lost_node](const ServerPeer& peer) { *lost_node = peer.node_id; });
   // The agent's threads may still be in these calls when we return: they share what they touch.
   agent->set_on_end([client](absl::Status end) {
@@ -156,7 +158,8 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
       },
       kConnectTimeout);
   if (status.ok()) status = trainer->Run();
-  if (status.ok()) status = agent->WaitForEnd();  // connections stay until the coordinator has collected the weights
+  if (status.ok())
+    status = agent->WaitForEnd();  // connections stay until the coordinator has collected the weights
   agent->set_progress_source({});
   agent->set_on_end({});
   client->Close();  // before the transport ends: from here on, a connection's end means nothing

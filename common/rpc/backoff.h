@@ -11,7 +11,8 @@ namespace tessera {
 // The bound on the number of tries, or on their time, is the caller's. Not thread-safe.
 class Backoff {
  public:
-  Backoff(absl::Duration first, absl::Duration most) : next_(first), most_(most), random_(std::random_device{}()) {}
+  Backoff(absl::Duration first, absl::Duration most)
+      : next_(first), most_(most), random_(std::random_device{}()) {}
 
   // Waits between half and all of the present delay, then doubles it.
   void Wait() {

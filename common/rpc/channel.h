@@ -1,4 +1,5 @@
-// The one place where a client's channel is made: keepalive, reconnect backoff and message limits in one set of options.
+// The one place where a client's channel is made: keepalive, reconnect backoff and message limits in one set
+// of options.
 #pragma once
 
 #include <memory>
@@ -13,7 +14,8 @@ class ClientContext;
 
 namespace tessera {
 
-// A channel to host:port. Never blocks; a channel of its own connection (not shared with others to the same address).
+// A channel to host:port. Never blocks; a channel of its own connection (not shared with others to the same
+// address).
 std::shared_ptr<grpc::Channel> CreateChannel(const std::string& address);
 
 // Every unary call has a deadline: `timeout` from now.

@@ -29,7 +29,8 @@ void CompletionThread::Shutdown() {
     // A cancelled call ends at once; whoever still holds one now has a bug that would corrupt memory later.
     const absl::Time deadline = absl::Now() + absl::Seconds(30);
     MutexLock lock(&mutex_);
-    while (attached_ > 0 && absl::Now() < deadline) detached_.WaitWithTimeout(&mutex_, deadline - absl::Now());
+    while (attached_ > 0 && absl::Now() < deadline)
+      detached_.WaitWithTimeout(&mutex_, deadline - absl::Now());
     TESSERA_CHECK(attached_ == 0);
   }
   queue_->Shutdown();

@@ -1,5 +1,5 @@
-// A gRPC completion queue and the thread of ours that serves it: the way tensor bytes travel (the callback API, measured
-// well behind it, serves everything small).
+// A gRPC completion queue and the thread of ours that serves it: the way tensor bytes travel (the callback
+// API, measured well behind it, serves everything small).
 #pragma once
 
 #include <grpcpp/completion_queue.h>
@@ -32,13 +32,13 @@ class CompletionThread {
     return static_cast<Queue*>(queue_.get());
   }
 
-  // Counts the connections that may still start operations; Shutdown waits for them, since an operation started on a
-  // queue that is shut down would be an error.
+  // Counts the connections that may still start operations; Shutdown waits for them, since an operation
+  // started on a queue that is shut down would be an error.
   void Attach();
   void Detach();
 
-  // Waits for the attached to detach (their calls must have been cancelled; the wait is bounded), drains the queue and
-  // joins the thread. Idempotent.
+  // Waits for the attached to detach (their calls must have been cancelled; the wait is bounded), drains the
+  // queue and joins the thread. Idempotent.
   void Shutdown();
 
  private:

@@ -1,17 +1,33 @@
 #include "common/rpc/daemon_main.h"
 
-#include <CLI/CLI.hpp>
 #include <grpc/support/log.h>
 #include <spdlog/spdlog.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "common/protocol.h"
+#include "common/rpc/address.h"
 
 namespace tessera {
 
+namespace {
+
+// A CLI11 validator: "" or what is wrong.
+std::string CheckAddress(const std::string& text) {
+  return std::string(ParseHostPort(text).status().message());
+}
+
+}  // namespace
+
+void AddCoordinatorOption(CLI::App* app, std::string* address) {
+  app->add_option("--coordinator", *address, "HOST:PORT of the coordinator")->required()->check(CheckAddress);
+}
+
 void AddListenOptions(CLI::App* app, ListenOptions* options) {
-  app->add_option("--bind", options->bind, "HOST:PORT to listen on; port 0 takes a free one")->capture_default_str();
+  app->add_option("--bind", options->bind, "HOST:PORT to listen on; port 0 takes a free one")
+      ->check(CheckAddress)
+      ->capture_default_str();
   app->add_option("--advertise", options->advertise, "HOST or HOST:PORT that others reach this node at");
 }
 
@@ -29,7 +45,8 @@ int DaemonMain(int argc, char** argv, const std::string& name, const std::string
     return 2;
   }
   SignalWatcher signals;  // before any other thread
-  gpr_set_log_function([](gpr_log_func_args*) {});  // every failure reaches us as a status; one clear line is ours
+  gpr_set_log_function(
+      [](gpr_log_func_args*) {});  // every failure reaches us as a status; one clear line is ours
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::flush_on(spdlog::level::info);
   const absl::Status status = run(&signals);

@@ -14,14 +14,16 @@ class App;
 
 namespace tessera {
 
-// Parses the command line of daemon `name` (`describe` adds its options), sets up the log (plain lines on stdout), and
-// runs `run`. Returns the exit code: 0; 1 with one line on stderr when `run` failed; 2 for a wrong command line; 128 + n
-// after signal n.
+// Parses the command line of daemon `name` (`describe` adds its options), sets up the log (plain lines on
+// stdout), and runs `run`. Returns the exit code: 0; 1 with one line on stderr when `run` failed; 2 for a
+// wrong command line; 128 + n after signal n.
 int DaemonMain(int argc, char** argv, const std::string& name, const std::string& description,
                const std::function<void(CLI::App*)>& describe,
                const std::function<absl::Status(SignalWatcher*)>& run);
 
 // Adds --bind and --advertise.
 void AddListenOptions(CLI::App* app, ListenOptions* options);
+// Adds --coordinator, required.
+void AddCoordinatorOption(CLI::App* app, std::string* address);
 
 }  // namespace tessera

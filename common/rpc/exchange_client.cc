@@ -22,9 +22,7 @@ class ExchangeClient::Connection : public ExchangeConnection {
         stub_(CreateChannel(address)),
         stream_(stub_.PrepareCall(&context_, kExchangeMethod, queue_)) {}
 
-  void Begin() {
-    stream_->StartCall(start_operation_.Begin(this));
-  }
+  void Begin() { stream_->StartCall(start_operation_.Begin(this)); }
 
  protected:
   void StartFinish(bool closed, const absl::Status&) override {

@@ -15,9 +15,10 @@ class ExchangeClient {
   ExchangeClient();
   ~ExchangeClient();
 
-  // Opens a stream to host:port. Returns at once; `receiver` gets what the server sends, and OnClosed when the stream
-  // could not be opened (kUnavailable) or has ended. The caller sends a kHello first.
-  std::shared_ptr<ExchangeSender> Open(const std::string& address, std::shared_ptr<ExchangeReceiver> receiver);
+  // Opens a stream to host:port. Returns at once; `receiver` gets what the server sends, and OnClosed when
+  // the stream could not be opened (kUnavailable) or has ended. The caller sends a kHello first.
+  std::shared_ptr<ExchangeSender> Open(const std::string& address,
+                                       std::shared_ptr<ExchangeReceiver> receiver);
 
  private:
   class Connection;

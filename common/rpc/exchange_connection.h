@@ -1,5 +1,5 @@
-// One end of an Exchange stream over gRPC: the read loop, the write pump and the credit, the same for both ends.
-// common/rpc/exchange_client.h and server/grpc_exchange_server.h add how a call begins and ends.
+// One end of an Exchange stream over gRPC: the read loop, the write pump and the credit, the same for both
+// ends. common/rpc/exchange_client.h and server/grpc_exchange_server.h add how a call begins and ends.
 #pragma once
 
 #include <grpcpp/support/async_stream.h>
@@ -14,7 +14,8 @@
 
 namespace tessera {
 
-// Lives as long as an operation of it is under way, or somebody holds it. One read and one write are under way at once.
+// Lives as long as an operation of it is under way, or somebody holds it. One read and one write are under
+// way at once.
 class ExchangeConnection : public ExchangeSender, public std::enable_shared_from_this<ExchangeConnection> {
  public:
   void Send(ExchangeMessage message, int priority) override;
@@ -51,8 +52,8 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   // There never was a call: nothing to finish, nobody to tell.
   void Abandon() { thread_->Detach(); }
 
-  // Starts the call's last operation with BeginFinishOperation(); nothing else is under way, or only a read on the
-  // server's side. `closed`: Close was called, for `reason`; else the peer ended the call.
+  // Starts the call's last operation with BeginFinishOperation(); nothing else is under way, or only a read
+  // on the server's side. `closed`: Close was called, for `reason`; else the peer ended the call.
   virtual void StartFinish(bool closed, const absl::Status& reason) = 0;
   // Whether StartFinish may be called while a read is under way.
   virtual bool MayFinishWhileReading() const = 0;
@@ -73,8 +74,8 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
 
   CompletionThread* const thread_;
   std::shared_ptr<ExchangeReceiver> receiver_;
-  Reader* reader_ = nullptr;         // set before streaming begins
-  grpc::ByteBuffer received_;        // of the read under way
+  Reader* reader_ = nullptr;   // set before streaming begins
+  grpc::ByteBuffer received_;  // of the read under way
   Operation read_operation_{&ExchangeConnection::OnRead};
   Operation write_operation_{&ExchangeConnection::OnWritten};
   Operation finish_operation_{&ExchangeConnection::OnFinished};
@@ -84,8 +85,8 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   SendQueue queue_ ABSL_GUARDED_BY(mutex_);
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;     // by Close
-  bool broken_ ABSL_GUARDED_BY(mutex_) = false;     // a write failed: the peer is gone, the read will say so
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;  // by Close
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // a write failed: the peer is gone, the read will say so
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status close_reason_ ABSL_GUARDED_BY(mutex_);
 };

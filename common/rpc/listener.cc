@@ -4,35 +4,32 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/rpc/address.h"
 #include "common/rpc/limits.h"
 #include "common/status.h"
 
 namespace tessera {
 namespace {
 
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-
-absl::StatusOr<HostPort> ParseHostPort(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  HostPort result;
-  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(text.substr(colon + 1), &result.port) ||
-      result.port < 0 || result.port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("`", text, "` is not an address; expected HOST:PORT"));
-  }
-  result.host = text.substr(0, colon);
-  return result;
-}
-
 std::string AdvertisedAddress(const ListenOptions& options, const std::string& bound_host, int port) {
   if (options.advertise.empty()) return absl::StrCat(bound_host, ":", port);
   const absl::StatusOr<HostPort> given = ParseHostPort(options.advertise);
   if (given.ok() && given->port != 0) return options.advertise;
   return absl::StrCat(given.ok() ? given->host : options.advertise, ":", port);
+}
+
+bool IsAnyAddress(const std::string& host) { return host == "0.0.0.0" || host == "[::]" || host == "*"; }
+
+// Listening on every address gives others none to dial.
+absl::Status CheckReachable(const ListenOptions& options, const HostPort& bind) {
+  const absl::StatusOr<HostPort> given = ParseHostPort(options.advertise);
+  const std::string host = options.advertise.empty() ? bind.host
+                           : given.ok()              ? given->host
+                                                     : options.advertise;
+  if (!IsAnyAddress(host)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("nobody can reach ", host, ": say with --advertise HOST where this node is reached"));
 }
 
 // Health and reflection are plugins that gRPC keeps process-wide; they are added once.
@@ -55,6 +52,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(
     const ListenOptions& options, const std::vector<grpc::Service*>& services,
     const std::function<void(grpc::ServerBuilder*)>& configure) {
   TESSERA_ASSIGN_OR_RETURN(const HostPort bind, ParseHostPort(options.bind));
+  TESSERA_RETURN_IF_ERROR(CheckReachable(options, bind));
   AddStandardServices();
   grpc::ServerBuilder builder;
   int port = 0;
@@ -71,7 +69,8 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(
   std::unique_ptr<Listener> listener(new Listener());
   listener->server_ = builder.BuildAndStart();
   if (listener->server_ == nullptr || port == 0) {
-    return absl::AlreadyExistsError(absl::StrCat("cannot listen on ", options.bind, ": the port is in use or the address is not ours"));
+    return absl::AlreadyExistsError(
+        absl::StrCat("cannot listen on ", options.bind, ": the port is in use or the address is not ours"));
   }
   listener->port_ = port;
   listener->address_ = AdvertisedAddress(options, bind.host, port);

@@ -1,5 +1,5 @@
-// The one place where a port is opened: every daemon listens through this, with gRPC reflection and the standard health
-// service, on loopback unless told otherwise.
+// The one place where a port is opened: every daemon listens through this, with gRPC reflection and the
+// standard health service, on loopback unless told otherwise.
 #pragma once
 
 #include <functional>

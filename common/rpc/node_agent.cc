@@ -25,7 +25,8 @@ constexpr absl::Duration kWaitSlice = absl::Seconds(5);
 
 std::string NewIncarnation() {
   std::random_device device;
-  return absl::StrCat(absl::Hex(device(), absl::kZeroPad8), absl::Hex(device(), absl::kZeroPad8), "-", getpid());
+  return absl::StrCat(absl::Hex(device(), absl::kZeroPad8), absl::Hex(device(), absl::kZeroPad8), "-",
+                      getpid());
 }
 
 std::string HostName() {
@@ -68,10 +69,12 @@ absl::StatusOr<std::unique_ptr<NodeAgent>> NodeAgent::Join(const NodeOptions& op
     const absl::Duration waited = absl::Now() - start;
     if (waited >= options.patience) {
       return absl::UnavailableError(absl::StrCat("no coordinator at ", options.coordinator, " within ",
-                                                 absl::FormatDuration(options.patience), ": ", status.message()));
+                                                 absl::FormatDuration(options.patience), ": ",
+                                                 status.message()));
     }
     if (absl::Now() >= next_line) {
-      spdlog::info("waiting for the coordinator at {}, {} s", options.coordinator, absl::ToInt64Seconds(waited));
+      spdlog::info("waiting for the coordinator at {}, {} s", options.coordinator,
+                   absl::ToInt64Seconds(waited));
       next_line = absl::Now() + kWaitSlice;
     }
     backoff.Wait();
@@ -129,7 +132,8 @@ void NodeAgent::RunHeartbeats() {
   while (true) {
     {
       MutexLock lock(&mutex_);
-      while (!stopping_ && !ended_ && absl::Now() < next) changed_.WaitWithTimeout(&mutex_, next - absl::Now());
+      while (!stopping_ && !ended_ && absl::Now() < next)
+        changed_.WaitWithTimeout(&mutex_, next - absl::Now());
       if (stopping_ || ended_) return;
     }
     const absl::Duration left = std::max(renewed + lease_ - absl::Now(), kShortestCall);
@@ -137,10 +141,12 @@ void NodeAgent::RunHeartbeats() {
     if (status.ok()) {
       renewed = absl::Now();
     } else if (!MayRetry(status)) {
-      End(Annotate(status, absl::StrCat("the coordinator at ", options_.coordinator, " refused a heartbeat")));
+      End(Annotate(status,
+                   absl::StrCat("the coordinator at ", options_.coordinator, " refused a heartbeat")));
     } else if (absl::Now() >= renewed + lease_) {
-      End(absl::UnavailableError(absl::StrCat("lost the coordinator at ", options_.coordinator, ": no answer for ",
-                                              absl::FormatDuration(lease_), " (", status.message(), ")")));
+      End(absl::UnavailableError(absl::StrCat("lost the coordinator at ", options_.coordinator,
+                                              ": no answer for ", absl::FormatDuration(lease_), " (",
+                                              status.message(), ")")));
     }
     next = std::min(absl::Now() + NextDelay(), renewed + lease_);
   }
@@ -192,12 +198,14 @@ void NodeAgent::End(absl::Status status) {
 void NodeAgent::Interrupt(absl::Status reason) { End(std::move(reason)); }
 
 absl::StatusOr<wire::ClusterMap> NodeAgent::WaitForMap() {
-  const absl::Time start = absl::Now();
+  absl::Time next_line = absl::Now() + kWaitSlice;
   {
     MutexLock lock(&mutex_);
     while (!ended_ && phase_ == wire::WAITING) {
       changed_.WaitWithTimeout(&mutex_, kWaitSlice);
-      if (!ended_ && phase_ == wire::WAITING && absl::Now() - start > kWaitSlice) spdlog::info("{}", waiting_for_);
+      if (ended_ || phase_ != wire::WAITING || absl::Now() < next_line) continue;
+      spdlog::info("{}", waiting_for_);
+      next_line = absl::Now() + 6 * kWaitSlice;
     }
     if (ended_) return end_status_.ok() ? absl::CancelledError("the job is over") : end_status_;
   }
@@ -222,7 +230,8 @@ absl::StatusOr<wire::ClusterMap> NodeAgent::WaitForMap() {
 
 absl::Status NodeAgent::WaitForEnd() {
   MutexLock lock(&mutex_);
-  while (!ended_) changed_.WaitWithTimeout(&mutex_, absl::Seconds(60));  // the heartbeat thread bounds the wait
+  while (!ended_)
+    changed_.WaitWithTimeout(&mutex_, absl::Seconds(60));  // the heartbeat thread bounds the wait
   return end_status_;
 }
 
@@ -256,7 +265,8 @@ absl::Status NodeAgent::Conclude(absl::Status own, int lost_node_id) {
   const bool answered = ended || Heartbeat(/*leaving=*/false, kCallTimeout).ok();
   {
     MutexLock lock(&mutex_);
-    // A lost peer beside a silent coordinator: it may be the coordinator that died, and the peer that noticed it first.
+    // A lost peer beside a silent coordinator: it may be the coordinator that died, and the peer that noticed
+    // it first.
     const absl::Time deadline = absl::Now() + lease_ + kCallTimeout;
     while (!answered && absl::IsUnavailable(own) && !ended_ && absl::Now() < deadline) {
       changed_.WaitWithTimeout(&mutex_, deadline - absl::Now());
@@ -282,7 +292,8 @@ void NodeAgent::ReportFailure(const absl::Status& failure, int lost_node_id) {
   SetDeadline(&context, kCallTimeout);
   wire::ReportFailureReply reply;
   const absl::Status status = FromGrpcStatus(stub_->ReportFailure(&context, request, &reply));
-  if (!status.ok()) spdlog::warn("the coordinator did not take the report of a failure: {}", std::string(status.message()));
+  if (!status.ok())
+    spdlog::warn("the coordinator did not take the report of a failure: {}", std::string(status.message()));
 }
 
 void NodeAgent::Leave() {

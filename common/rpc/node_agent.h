@@ -17,21 +17,22 @@ namespace tessera {
 struct NodeOptions {
   std::string coordinator;  // host:port
   wire::NodeKind kind = wire::SERVER;
-  std::string address;      // where this node is reached; empty for a worker
-  std::string fingerprint;  // workers
+  std::string address;                          // where this node is reached; empty for a worker
+  std::string fingerprint;                      // workers
   absl::Duration patience = absl::Seconds(60);  // for the coordinator to be there at all
-  std::function<bool()> give_up;                // asked between tries, e.g. whether a signal came; empty: never
+  std::function<bool()> give_up;  // asked between tries, e.g. whether a signal came; empty: never
 };
 
 // Thread-safe. Starts one thread, which sends heartbeats; the destructor joins it.
 class NodeAgent {
  public:
-  // Registers, trying again with a jittered backoff while the coordinator cannot be reached, for `patience` at most.
-  // Errors: kUnavailable, not reached in time; kFailedPrecondition, refused (another protocol version, cluster full, ...).
+  // Registers, trying again with a jittered backoff while the coordinator cannot be reached, for `patience`
+  // at most. Errors: kUnavailable, not reached in time; kFailedPrecondition, refused (another protocol
+  // version, cluster full, ...).
   static absl::StatusOr<std::unique_ptr<NodeAgent>> Join(const NodeOptions& options);
   ~NodeAgent();
 
-  const std::string& name() const { return name_; }          // "server 0"
+  const std::string& name() const { return name_; }  // "server 0"
   int index() const { return registration_.index(); }
   const std::string& job_yaml() const { return registration_.job_yaml(); }
 
@@ -43,29 +44,32 @@ class NodeAgent {
   // Waits until every node has come. Logs for whom it waits. Errors: the end of the job before that.
   absl::StatusOr<wire::ClusterMap> WaitForMap();
 
-  // Waits for the job's end. OK: done or stopped. Errors: kAborted, the job failed (the coordinator's message);
-  // kUnavailable, the coordinator was not reached for a lease; kCancelled, Interrupt.
+  // Waits for the job's end. OK: done or stopped. Errors: kAborted, the job failed (the coordinator's
+  // message); kUnavailable, the coordinator was not reached for a lease; kCancelled, Interrupt.
   absl::Status WaitForEnd();
   // Ends the wait from this side.
   void Interrupt(absl::Status reason);
 
-  // Sends a heartbeat now, so that progress worth telling (an epoch's end) is not overtaken by the next. Best effort.
+  // Sends a heartbeat now, so that progress worth telling (an epoch's end) is not overtaken by the next. Best
+  // effort.
   void ReportProgress();
   // Tries again until it is taken, or the job is over. Errors: the end of the job.
   absl::Status ReportEvaluation(wire::ReportEvaluationRequest request);
-  // What this node ends with, when its own work ended with `own`. The coordinator's word outranks what a node saw of the
-  // end: once a job is done or stopped, peers that were lost have left in order. Asks the coordinator if need be; bounded.
-  // An error that the coordinator knows nothing of yet is reported to it, with `lost_node_id` as in ReportFailure.
+  // What this node ends with, when its own work ended with `own`. The coordinator's word outranks what a node
+  // saw of the end: once a job is done or stopped, peers that were lost have left in order. Asks the
+  // coordinator if need be; bounded. An error that the coordinator knows nothing of yet is reported to it,
+  // with `lost_node_id` as in ReportFailure.
   absl::Status Conclude(absl::Status own, int lost_node_id);
   // The last heartbeat: this process is about to exit. Best effort, bounded.
   void Leave();
 
  private:
-  NodeAgent(NodeOptions options, std::unique_ptr<wire::CoordinatorService::Stub> stub, std::string incarnation,
-            wire::RegisterReply registration);
+  NodeAgent(NodeOptions options, std::unique_ptr<wire::CoordinatorService::Stub> stub,
+            std::string incarnation, wire::RegisterReply registration);
   void RunHeartbeats();
   absl::Status Heartbeat(bool leaving, absl::Duration timeout);
-  // Says that this node cannot go on. `lost_node_id`: the peer it could not reach, or 0. Best effort, bounded.
+  // Says that this node cannot go on. `lost_node_id`: the peer it could not reach, or 0. Best effort,
+  // bounded.
   void ReportFailure(const absl::Status& failure, int lost_node_id);
   void OnPhase(const wire::HeartbeatReply& reply);
   void End(absl::Status status);

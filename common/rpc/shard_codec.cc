@@ -29,26 +29,41 @@ constexpr size_t kMaxFramingBytes = 2 * (1 + 5);  // two tags of one byte, two l
 
 absl::StatusOr<MessageKind> FromWire(wire::MessageKind kind) {
   switch (kind) {
-    case wire::HELLO: return MessageKind::kHello;
-    case wire::PUSH: return MessageKind::kPush;
-    case wire::READ: return MessageKind::kRead;
-    case wire::WEIGHTS: return MessageKind::kWeights;
-    case wire::ACK: return MessageKind::kAck;
-    case wire::ERROR: return MessageKind::kError;
-    case wire::CREDIT: return MessageKind::kCredit;
-    default: return absl::InvalidArgumentError(absl::StrCat("unknown message kind ", static_cast<int>(kind)));
+    case wire::HELLO:
+      return MessageKind::kHello;
+    case wire::PUSH:
+      return MessageKind::kPush;
+    case wire::READ:
+      return MessageKind::kRead;
+    case wire::WEIGHTS:
+      return MessageKind::kWeights;
+    case wire::ACK:
+      return MessageKind::kAck;
+    case wire::ERROR:
+      return MessageKind::kError;
+    case wire::CREDIT:
+      return MessageKind::kCredit;
+    default:
+      return absl::InvalidArgumentError(absl::StrCat("unknown message kind ", static_cast<int>(kind)));
   }
 }
 
 wire::MessageKind ToWire(MessageKind kind) {
   switch (kind) {
-    case MessageKind::kHello: return wire::HELLO;
-    case MessageKind::kPush: return wire::PUSH;
-    case MessageKind::kRead: return wire::READ;
-    case MessageKind::kWeights: return wire::WEIGHTS;
-    case MessageKind::kAck: return wire::ACK;
-    case MessageKind::kError: return wire::ERROR;
-    case MessageKind::kCredit: return wire::CREDIT;
+    case MessageKind::kHello:
+      return wire::HELLO;
+    case MessageKind::kPush:
+      return wire::PUSH;
+    case MessageKind::kRead:
+      return wire::READ;
+    case MessageKind::kWeights:
+      return wire::WEIGHTS;
+    case MessageKind::kAck:
+      return wire::ACK;
+    case MessageKind::kError:
+      return wire::ERROR;
+    case MessageKind::kCredit:
+      return wire::CREDIT;
   }
   return wire::MESSAGE_KIND_UNSPECIFIED;
 }
@@ -163,12 +178,13 @@ absl::StatusOr<uint32_t> ReadLength(SliceCursor* cursor, uint32_t tag, const cha
   CodedInputStream input(bytes, static_cast<int>(available));
   uint32_t length = 0;
   if (input.ReadTag() != tag || !input.ReadVarint32(&length)) {
-    return absl::InvalidArgumentError(absl::StrCat("the bytes are not a ShardMessage: no ", field, " where it must be"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the bytes are not a ShardMessage: no ", field, " where it must be"));
   }
   cursor->Skip(static_cast<size_t>(input.CurrentPosition()));
   if (length > cursor->remaining()) {
-    return absl::InvalidArgumentError(absl::StrCat("the bytes are not a ShardMessage: ", field, " of ", length,
-                                                   " bytes, ", cursor->remaining(), " are there"));
+    return absl::InvalidArgumentError(absl::StrCat("the bytes are not a ShardMessage: ", field, " of ",
+                                                   length, " bytes, ", cursor->remaining(), " are there"));
   }
   return length;
 }
@@ -203,7 +219,8 @@ grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message) {
 
 absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer) {
   std::vector<grpc::Slice> received;
-  if (!buffer.Valid() || !buffer.Dump(&received).ok()) return absl::InvalidArgumentError("an unreadable message");
+  if (!buffer.Valid() || !buffer.Dump(&received).ok())
+    return absl::InvalidArgumentError("an unreadable message");
   std::vector<std::shared_ptr<grpc::Slice>> slices;
   slices.reserve(received.size());
   for (grpc::Slice& slice : received) slices.push_back(std::make_shared<grpc::Slice>(std::move(slice)));
@@ -224,7 +241,8 @@ absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer) {
   if (cursor.remaining() == 0) return message;
   TESSERA_ASSIGN_OR_RETURN(const uint32_t tensor_bytes, ReadLength(&cursor, kTensorTag, "tensor"));
   if (tensor_bytes != cursor.remaining()) {
-    return absl::InvalidArgumentError(absl::StrCat("a tensor of ", tensor_bytes, " bytes is followed by others"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a tensor of ", tensor_bytes, " bytes is followed by others"));
   }
   message.tensor = cursor.Rest();
   return message;

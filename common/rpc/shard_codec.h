@@ -1,5 +1,5 @@
-// ExchangeMessage to wire bytes and back. On the wire a message is an ordinary protobuf ShardMessage; the tensor is
-// written and read as raw slices, so no tensor byte is copied on the way through here.
+// ExchangeMessage to wire bytes and back. On the wire a message is an ordinary protobuf ShardMessage; the
+// tensor is written and read as raw slices, so no tensor byte is copied on the way through here.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
@@ -13,8 +13,8 @@ namespace tessera {
 grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message);
 
 // The tensor of the result references the slices of `buffer`; no tensor byte is copied.
-// Errors: kInvalidArgument, bytes that are not a ShardMessage in our order (header first, tensor last), an unknown kind or
-// codec, a number out of range. Whatever the bytes are, this returns.
+// Errors: kInvalidArgument, bytes that are not a ShardMessage in our order (header first, tensor last), an
+// unknown kind or codec, a number out of range. Whatever the bytes are, this returns.
 absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer);
 
 }  // namespace tessera

@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/mutex.h"
-#include "common/rpc/exchange_client.h"
 #include "common/protocol.h"
+#include "common/rpc/exchange_client.h"
 
 namespace tessera {
 namespace {
@@ -54,8 +54,8 @@ class Collector : public ExchangeReceiver {
     MutexLock lock(&mutex_);
     while (!finished_) {
       if (absl::Now() >= deadline) {
-        return absl::DeadlineExceededError(
-            absl::StrCat(fetched_.size(), " of ", wanted_.size(), " shards came within ", absl::FormatDuration(timeout)));
+        return absl::DeadlineExceededError(absl::StrCat(
+            fetched_.size(), " of ", wanted_.size(), " shards came within ", absl::FormatDuration(timeout)));
       }
       changed_.WaitWithTimeout(&mutex_, deadline - absl::Now());
     }
@@ -87,7 +87,8 @@ class Collector : public ExchangeReceiver {
   }
 
   const std::vector<ShardId> wanted_;
-  Mutex mutex_;  // one stream and one waiting thread; Send under it is safe, since over gRPC it calls nobody back
+  Mutex mutex_;  // one stream and one waiting thread; Send under it is safe, since over gRPC it calls nobody
+                 // back
   CondVar changed_;
   std::shared_ptr<ExchangeSender> sender_ ABSL_GUARDED_BY(mutex_);
   std::map<ShardId, FetchedShard> fetched_ ABSL_GUARDED_BY(mutex_);
@@ -98,7 +99,8 @@ class Collector : public ExchangeReceiver {
 }  // namespace
 
 absl::StatusOr<std::vector<FetchedShard>> ReadShards(const std::string& address, const std::string& node,
-                                                     absl::Span<const ShardId> shards, absl::Duration timeout) {
+                                                     absl::Span<const ShardId> shards,
+                                                     absl::Duration timeout) {
   if (shards.empty()) return std::vector<FetchedShard>();
   ExchangeClient client;
   auto collector = std::make_shared<Collector>(std::vector<ShardId>(shards.begin(), shards.end()));

@@ -78,7 +78,10 @@ TEST(CommandLine, WrongCommandsAreRefused) {
   ExpectUsageError({"config", "chek"}, "did you mean `check`?");
   ExpectUsageError({"run"}, "JOB");
   ExpectUsageError({"run", kExample, "more"}, "more");
-  ExpectUsageError({"run", kExample, "--wat"}, "--wat");
+  ExpectUsageError({"run", kExample, "--wat"}, "unknown option `--wat`; see `tessera run --help`");
+  ExpectUsageError({"run", kExample, "--wokers", "3"},
+                   "unknown option `--wokers`; did you mean `--workers`?");
+  ExpectUsageError({"run", "--sumary=x", kExample}, "did you mean `--summary`?");
   ExpectUsageError({"run", kExample, "--workers", "two"}, "two");
   ExpectUsageError({"status"}, "--coordinator");
 }
@@ -117,7 +120,7 @@ TEST(CommandLine, SettingsMayFollowOneSetAndNeverSwallowTheJob) {
     EXPECT_THAT(result.out, HasSubstr("epochs: 3"));
     EXPECT_THAT(result.out, HasSubstr("batch_size: 32"));
   }
-  ExpectUsageError({"config", "check", kExample, "other.yaml"}, "`other.yaml`");
+  ExpectUsageError({"config", "check", kExample, "other.yaml"}, "unexpected argument `other.yaml`");
 }
 
 TEST(CommandLine, ReferenceDocumentsTheKeys) {

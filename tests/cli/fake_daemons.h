@@ -7,7 +7,7 @@
 #include <string>
 
 #include "cli/local_cluster.h"
-#include "cli/run_folder.h"
+#include "common/run_folder.h"
 #include "tests/common/temporary_folder.h"
 
 namespace tessera::cli {

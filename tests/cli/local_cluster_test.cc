@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "cli/file_descriptor.h"
+#include "common/file_descriptor.h"
 #include "gmock/gmock.h"
 #include "tests/cli/children.h"
 #include "tests/cli/fake_daemons.h"

@@ -6,8 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/file_descriptor.h"
 #include "cli/signal_watch.h"
+#include "common/file_descriptor.h"
 #include "gmock/gmock.h"
 #include "tests/cli/children.h"
 #include "tests/common/temporary_folder.h"

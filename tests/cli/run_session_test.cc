@@ -60,6 +60,12 @@ TEST_F(RunSessionTest, WorkerThatLeavesWithAnErrorIsQuoted) {
   EXPECT_THAT(err_, HasSubstr("exited with status 1: no such device; log: "));
 }
 
+TEST_F(RunSessionTest, CoordinatorThatNodesHaveLostIsNamedInTheirPlace) {
+  WriteWorkers("echo 'lost the coordinator at x: no answer for 2s' >&2; exit 1");
+  EXPECT_EQ(RunCluster().outcome.kind, RunOutcome::Kind::kFailed);
+  EXPECT_THAT(err_, MatchesRegex("tessera: coordinator \\(pid [0-9]+\\) does not answer; log: .*\n"));
+}
+
 TEST_F(RunSessionTest, KilledCoordinatorEndsTheRun) {
   daemons_.Write("tessera-coordinator", R"(
 while [ "$1" != --run-folder ]; do shift; done

@@ -64,6 +64,14 @@ TEST_F(RunWatchTest, StoppedJobIsNoFailure) {
   EXPECT_EQ(Outcome().message, "stopped on request");
 }
 
+TEST_F(RunWatchTest, SilentCoordinatorIsTheCauseOfWhatNodesSay) {
+  watch_.OnNodeExit(kError, "server 0 exited with status 1", kNow);
+  watch_.OnSilentCoordinator("coordinator does not answer");
+  EXPECT_TRUE(DecidedNow());
+  EXPECT_EQ(Outcome().message, "coordinator does not answer");
+  EXPECT_TRUE(Outcome().coordinator_silent);
+}
+
 TEST_F(RunWatchTest, KilledProcessEndsTheRunAtOnce) {
   watch_.OnNodeExit(kKilled, "server 1 was killed", kNow);
   EXPECT_TRUE(DecidedNow());

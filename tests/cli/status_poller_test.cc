@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <atomic>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -43,6 +44,30 @@ TEST(StatusPoller, HandsOutEachAnswerUntilTheJobIsOver) {
   EXPECT_FALSE((*poller)->Take().has_value());
   poller->reset();
   EXPECT_EQ(calls, 4);
+}
+
+TEST(StatusPoller, CountsQuestionsWithoutAnAnswerInARow) {
+  std::atomic<int> calls = 0;
+  StatusPoller* asked = nullptr;
+  std::atomic<bool> ready = false;
+  std::vector<int> counts;
+  auto poller = StatusPoller::Start(
+      [&]() -> absl::StatusOr<wire::JobStatus> {
+        ready.wait(false);
+        counts.push_back(asked->unanswered());
+        const int call = ++calls;
+        if (call == 1 || call == 2 || call == 4) return absl::UnavailableError("silent");
+        return Status(call < 5 ? wire::RUNNING : wire::DONE, call);
+      },
+      absl::ZeroDuration());
+  ASSERT_TRUE(poller.ok());
+  asked = poller->get();
+  ready = true;
+  ready.notify_all();
+  while (Await(asked)->step() < 5) {
+  }
+  poller->reset();
+  EXPECT_EQ(counts, std::vector<int>({0, 1, 2, 0, 1}));
 }
 
 TEST(StatusPoller, EndsInTheMiddleOfItsInterval) {

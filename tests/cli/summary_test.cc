@@ -30,6 +30,8 @@ TEST(Summary, TellsWhyARunFailedOrStopped) {
             "failed: the loss is nan");
   EXPECT_EQ(OutcomeLine(*ParseSummary(R"({"status":"stopped","steps":1200,"message":"stopped on request"})")),
             "stopped after 1,200 steps: stopped on request");
+  EXPECT_EQ(OutcomeLine(*ParseSummary(R"({"status":"stopped","steps":12,"message":"why"})"), 1400),
+            "stopped after 12 of 1,400 steps: why");
 }
 
 TEST(Summary, OtherTextIsRefused) {
@@ -44,6 +46,18 @@ TEST(Summary, ErrorsNameTheFile) {
   std::ofstream(folder.File("bad")) << "bad";
   EXPECT_THAT(std::string(ReadSummary(folder.File("bad")).status().message()), HasSubstr(folder.File("bad")));
   EXPECT_THAT(std::string(WriteText(folder.File("none/s.json"), "{}").message()), HasSubstr("none/s.json"));
+}
+
+TEST(Summary, FilesThatCannotBeWrittenAreRefusedWithTheReason) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(CheckWritable(folder.File("new")).ok());
+  EXPECT_FALSE(std::ifstream(folder.File("new")).good()) << "it was made";
+  std::ofstream(folder.File("old")) << "old";
+  EXPECT_TRUE(CheckWritable(folder.File("old")).ok());
+  EXPECT_THAT(std::string(CheckWritable(folder.path()).message()), HasSubstr("Is a directory"));
+  EXPECT_THAT(std::string(CheckWritable(folder.File("none/s.json")).message()),
+              HasSubstr("none/s.json: No such file or directory"));
+  EXPECT_THAT(std::string(CheckWritable(folder.File("old/s.json")).message()), HasSubstr("Not a directory"));
 }
 
 TEST(Summary, CopyIsTheSameText) {

@@ -54,6 +54,7 @@ TEST_F(TargetOfJobFileTest, WithoutARunMeansTheFilesCoordinator) {
   ASSERT_TRUE(target.ok()) << target.status();
   EXPECT_EQ(target->address, "127.0.0.1:7070");
   EXPECT_EQ(target->folder, "");
+  EXPECT_EQ(target->job, "fashion-lenet");
 }
 
 TEST_F(TargetOfJobFileTest, WithARunMeansThatRun) {

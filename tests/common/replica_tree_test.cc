@@ -15,7 +15,8 @@ TEST(ReplicaTree, NodesOfFiveReplicasAreThoseOfTheDesign) {
   for (ReplicaRange node : std::vector<ReplicaRange>{{0, 0}, {4, 4}, {0, 1}, {2, 3}, {0, 3}, {0, 4}}) {
     EXPECT_TRUE(tree.IsNode(node)) << ToString(node);
   }
-  for (ReplicaRange other : std::vector<ReplicaRange>{{1, 2}, {3, 4}, {0, 2}, {-1, 0}, {4, 5}, {3, 2}, {2, 4}}) {
+  for (ReplicaRange other :
+       std::vector<ReplicaRange>{{1, 2}, {3, 4}, {0, 2}, {-1, 0}, {4, 5}, {3, 2}, {2, 4}}) {
     EXPECT_FALSE(tree.IsNode(other)) << ToString(other);
   }
 }

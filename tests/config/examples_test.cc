@@ -13,7 +13,7 @@ namespace {
 std::vector<std::string> Examples() {
   std::vector<std::string> paths;
   for (const auto& entry : std::filesystem::directory_iterator(TESSERA_SOURCE_DIR "/config/examples")) {
-    paths.push_back(entry.path().string());
+    if (entry.path().extension() == ".yaml") paths.push_back(entry.path().string());
   }
   std::sort(paths.begin(), paths.end());
   return paths;

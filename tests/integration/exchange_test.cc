@@ -138,16 +138,16 @@ TEST_P(Exchange, BadMessagesAreAnsweredAndTheServerServesOn) {
   ExchangeMessage answer_of_a_server = Read(0, 0, 0);
   answer_of_a_server.kind = MessageKind::kWeights;
   const std::vector<std::pair<ExchangeMessage, absl::StatusCode>> bad = {
-      {Push(0, {0, 0}, 0, kLength - 1, 1.0f), absl::StatusCode::kInvalidArgument},   // wrong length
-      {Push(0, {5, 5}, 0, kLength, 1.0f), absl::StatusCode::kInvalidArgument},       // unknown replica
-      {Push(0, {0, 0}, 3, kLength, 1.0f), absl::StatusCode::kFailedPrecondition},    // a clock that skips
+      {Push(0, {0, 0}, 0, kLength - 1, 1.0f), absl::StatusCode::kInvalidArgument},  // wrong length
+      {Push(0, {5, 5}, 0, kLength, 1.0f), absl::StatusCode::kInvalidArgument},      // unknown replica
+      {Push(0, {0, 0}, 3, kLength, 1.0f), absl::StatusCode::kFailedPrecondition},   // a clock that skips
       {Push(0, {0, 0}, -1, kLength, 1.0f), absl::StatusCode::kInvalidArgument},
-      {Push(77, {0, 0}, 0, kLength, 1.0f), absl::StatusCode::kNotFound},             // a shard not held
+      {Push(77, {0, 0}, 0, kLength, 1.0f), absl::StatusCode::kNotFound},  // a shard not held
       {Push(-1, {0, 0}, 0, kLength, 1.0f), absl::StatusCode::kNotFound},
       {Read(0, -3, 0), absl::StatusCode::kInvalidArgument},
       {Read(77, 0, 0), absl::StatusCode::kNotFound},
       {stale, absl::StatusCode::kFailedPrecondition},
-      {Hello(), absl::StatusCode::kFailedPrecondition},                              // a second hello
+      {Hello(), absl::StatusCode::kFailedPrecondition},  // a second hello
       {answer_of_a_server, absl::StatusCode::kInvalidArgument},
   };
   size_t expected = 1;
@@ -226,7 +226,8 @@ TEST_P(Exchange, AClientThatGrantsNoCreditGetsNoTensorsAndHoldsUpNobody) {
 INSTANTIATE_TEST_SUITE_P(Transports, Exchange, ::testing::Values(Kind::kGrpc, Kind::kInProcess),
                          [](const auto& info) { return info.param == Kind::kGrpc ? "Grpc" : "InProcess"; });
 
-// A call of raw bytes, for methods that we have no generated code for and for bytes that no generated code would send.
+// A call of raw bytes, for methods that we have no generated code for and for bytes that no generated code
+// would send.
 class RawCall {
  public:
   RawCall(const std::string& address, const std::string& method) : stub_(CreateChannel(address)) {
@@ -303,11 +304,13 @@ TEST_F(GrpcExchange, ReadShardsGivesTheNewestVersionsOrSaysWhy) {
             absl::StatusCode::kNotFound);
   const std::string address = server_->address();
   server_->Shutdown();
-  EXPECT_EQ(ReadShards(address, "test", {0}, absl::Seconds(20)).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ReadShards(address, "test", {0}, absl::Seconds(20)).status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(GrpcExchange, AClientMayCloseAtAnyMomentOfAnAnswer) {
-  // Each round closes while answers are being delivered; a close that waits for the server would never return.
+  // Each round closes while answers are being delivered; a close that waits for the server would never
+  // return.
   for (int round = 0; round < 60; ++round) {
     ExchangeClient client;
     auto peer = std::make_shared<RecordingPeer>();
@@ -332,9 +335,22 @@ TEST_F(GrpcExchange, HealthAndReflectionAreThere) {
   EXPECT_EQ(health.Exchange(""), "\x08\x01") << "HealthCheckResponse { status: SERVING }";
   EXPECT_TRUE(health.Finish().ok());
   RawCall reflection(server_->address(), "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
-  const std::string services = reflection.Exchange("\x3a\x01*");  // ServerReflectionRequest { list_services: "*" }
+  const std::string services =
+      reflection.Exchange("\x3a\x01*");  // ServerReflectionRequest { list_services: "*" }
   EXPECT_NE(services.find("tessera.wire.ParameterService"), std::string::npos);
   EXPECT_TRUE(reflection.Finish().ok());
+}
+
+TEST(Listener, AnAddressThatNobodyCanReachIsNotAdvertised) {
+  for (const ListenOptions& options :
+       {ListenOptions{"0.0.0.0:0", ""}, ListenOptions{"127.0.0.1:0", "0.0.0.0"}}) {
+    const absl::Status status = Listener::Start(options, {}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(std::string(status.message()).find("--advertise"), std::string::npos) << status;
+  }
+  const auto listener = Listener::Start({"0.0.0.0:0", "127.0.0.1"}, {});
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  EXPECT_EQ((*listener)->address(), absl::StrCat("127.0.0.1:", (*listener)->port()));
 }
 
 TEST_F(GrpcExchange, APortInUseIsNamed) {
@@ -342,7 +358,8 @@ TEST_F(GrpcExchange, APortInUseIsNamed) {
   options.bind = server_->address();
   const auto second = GrpcExchangeServer::Start(options, ParameterService::Create(), 1);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_NE(std::string(second.status().message()).find(server_->address()), std::string::npos) << second.status();
+  EXPECT_NE(std::string(second.status().message()).find(server_->address()), std::string::npos)
+      << second.status();
 }
 
 }  // namespace

@@ -65,12 +65,14 @@ class Cluster {
                              nn::ExecutorRegistry::Create("device", plan_.job.device.kind, plan_.graph,
                                                           nn::ExecutorOptions{plan_.job.device.threads}));
     if (options_.wrap_executor) executor = options_.wrap_executor(std::move(executor));
-    TESSERA_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(plan_.job.seed, data_.train->size(),
-                                                              plan_.job.train.replicas, plan_.job.train.batch_size));
+    TESSERA_ASSIGN_OR_RETURN(Sampler sampler,
+                             Sampler::Create(plan_.job.seed, data_.train->size(), plan_.job.train.replicas,
+                                             plan_.job.train.batch_size));
     const Normalization normalization = Normalization::Measure(*data_.train);
     TESSERA_ASSIGN_OR_RETURN(BatchLoader train, BatchLoader::Create(data_.train, normalization));
-    TESSERA_ASSIGN_OR_RETURN(BatchLoader test,
-                             BatchLoader::Create(data_.test == nullptr ? data_.train : data_.test, normalization));
+    TESSERA_ASSIGN_OR_RETURN(
+        BatchLoader test,
+        BatchLoader::Create(data_.test == nullptr ? data_.train : data_.test, normalization));
     auto weights = std::make_shared<PulledWeights>(plan_.layout);
     std::vector<ServerPeer> peers;
     for (size_t server = 0; server < services_.size(); ++server) {
@@ -112,6 +114,7 @@ class Cluster {
   absl::Status Collect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::vector<SharedTensor> by_shard(plan_.layout.shards().size());
     for (size_t server = 0; server < services_.size(); ++server) {
+      result_.accumulated_bytes += services_[server]->store()->copied_bytes();
       result_.replica_pushes += services_[server]->store()->staleness().pushes;
       for (ShardId shard : placement_[server]) {
         TESSERA_ASSIGN_OR_RETURN(const ShardVersion latest, services_[server]->store()->Latest(shard));

@@ -1,5 +1,5 @@
-// A whole cluster in one process: the same stores, services, clients and trainers as the daemons', over the in-process
-// transport. Not a second trainer: only placement and threads are done here.
+// A whole cluster in one process: the same stores, services, clients and trainers as the daemons', over the
+// in-process transport. Not a second trainer: only placement and threads are done here.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,9 @@ struct InProcessResult {
   std::map<Clock, EvaluationTotals> evaluations;
   int64_t pushed_bytes = 0;
   int64_t pulled_bytes = 0;
-  int64_t installed_bytes = 0;  // copied into place by workers
-  int64_t replica_pushes = 0;   // applied, over all shards
+  int64_t installed_bytes = 0;    // copied into place by workers
+  int64_t accumulated_bytes = 0;  // copied into an accumulator by servers
+  int64_t replica_pushes = 0;     // applied, over all shards
 };
 
 // Runs `plan` to its end. Errors: the first that a trainer met.

@@ -1,5 +1,5 @@
-// in_process_run JOB SERVERS WORKERS SHUFFLE_SEED: trains the job with its whole cluster in this process and prints the
-// weights digest, for tests that compare it with the daemons'.
+// in_process_run JOB SERVERS WORKERS SHUFFLE_SEED: trains the job with its whole cluster in this process and
+// prints the weights digest, for tests that compare it with the daemons'.
 #include <cstdio>
 #include <cstdlib>
 #include <string>

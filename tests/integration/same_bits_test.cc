@@ -18,7 +18,8 @@ class SameBits : public ::testing::TestWithParam<const char*> {
     const std::string folder = ::testing::TempDir() + "/same_bits";
     std::filesystem::create_directories(folder);
     EXPECT_TRUE(WriteSyntheticData(folder, kSteps * replicas * 4, 30).ok());
-    absl::StatusOr<SyntheticJob> job = MakeSyntheticJob(SyntheticJobText(folder, GetParam(), replicas, 4, seed));
+    absl::StatusOr<SyntheticJob> job =
+        MakeSyntheticJob(SyntheticJobText(folder, GetParam(), replicas, 4, seed));
     EXPECT_TRUE(job.ok()) << job.status();
     return *std::move(job);
   }
@@ -51,7 +52,8 @@ TEST_P(SameBits, ForAnyNumberOfWorkersAndServersAndAnyOrderOfArrival) {
       EXPECT_EQ(other.evaluations.at(clock).samples, 30);
     }
     const auto shards = static_cast<int64_t>(job.plan.layout.shards().size());
-    EXPECT_EQ(other.replica_pushes, kReplicas * kSteps * shards) << "each (replica, clock) once on every shard";
+    EXPECT_EQ(other.replica_pushes, kReplicas * kSteps * shards)
+        << "each (replica, clock) once on every shard";
   }
 }
 

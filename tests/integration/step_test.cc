@@ -59,7 +59,8 @@ class WatchedExecutor : public nn::Executor {
     log_->Add("step");
     return executor_->Step(batch, key, &watched);
   }
-  absl::StatusOr<nn::EvaluationResult> Evaluate(const nn::Batch& batch, nn::ParameterExchange* exchange) override {
+  absl::StatusOr<nn::EvaluationResult> Evaluate(const nn::Batch& batch,
+                                                nn::ParameterExchange* exchange) override {
     return executor_->Evaluate(batch, exchange);
   }
   std::string Fingerprint() const override { return executor_->Fingerprint(); }
@@ -71,7 +72,8 @@ class WatchedExecutor : public nn::Executor {
 
 class WatchedSender : public ExchangeSender {
  public:
-  WatchedSender(std::shared_ptr<ExchangeSender> sender, EventLog* log) : sender_(std::move(sender)), log_(log) {}
+  WatchedSender(std::shared_ptr<ExchangeSender> sender, EventLog* log)
+      : sender_(std::move(sender)), log_(log) {}
   void Send(ExchangeMessage message, int priority) override {
     if (message.kind == MessageKind::kPush) log_->Add(absl::StrCat("push ", message.shard));
     sender_->Send(std::move(message), priority);
@@ -97,7 +99,9 @@ TEST(Step, TheLastLayersShardIsQueuedBeforeTheFirstLayersBackwardStarts) {
   const SyntheticJob job = MakeJob("event_order", 1);
   EventLog log;
   InProcessOptions options;
-  options.wrap_executor = [&](auto executor) { return std::make_unique<WatchedExecutor>(std::move(executor), &log); };
+  options.wrap_executor = [&](auto executor) {
+    return std::make_unique<WatchedExecutor>(std::move(executor), &log);
+  };
   options.wrap_sender = [&](auto sender) { return std::make_shared<WatchedSender>(std::move(sender), &log); };
   const absl::StatusOr<InProcessResult> result = RunInProcess(job.plan, job.data, options);
   ASSERT_TRUE(result.ok()) << result.status();
@@ -119,7 +123,7 @@ TEST(Step, TheLastLayersShardIsQueuedBeforeTheFirstLayersBackwardStarts) {
   EXPECT_EQ(steps, 3);
 }
 
-TEST(Step, ForwardAsksForEachLayersWeightsInTurnAndPullsEachVersionOnce) {
+TEST(Step, PullsEachVersionOncePushesOneSumAndCopiesNoMoreThanTheDesignAllows) {
   const SyntheticJob job = MakeJob("pulls", 4);
   InProcessOptions options;
   options.workers = 2;
@@ -130,8 +134,10 @@ TEST(Step, ForwardAsksForEachLayersWeightsInTurnAndPullsEachVersionOnce) {
   const int64_t model = job.plan.layout.total_bytes();
   EXPECT_EQ(result->pulled_bytes, 2 * 4 * model);
   EXPECT_EQ(result->pushed_bytes, 2 * 3 * model);
-  // The copies that the design allows: a pulled byte into place, and of two siblings the first into the accumulator.
+  // The copies that the design allows: a pulled byte into place, and of two siblings the first into the
+  // accumulator.
   EXPECT_EQ(result->installed_bytes, result->pulled_bytes);
+  EXPECT_EQ(result->accumulated_bytes, result->pushed_bytes / 2);
 }
 
 TEST(Step, AGradientThatIsNotFiniteEndsTheRunWithLayerAndStep) {
@@ -148,10 +154,13 @@ TEST(Step, AGradientThatIsNotFiniteEndsTheRunWithLayerAndStep) {
   const SyntheticJob job = MakeJob("nan", 1);
   EventLog log;
   InProcessOptions options;
-  options.wrap_executor = [&](auto executor) { return std::make_unique<Poisoned>(std::move(executor), &log); };
+  options.wrap_executor = [&](auto executor) {
+    return std::make_unique<Poisoned>(std::move(executor), &log);
+  };
   const absl::Status status = RunInProcess(job.plan, job.data, options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
-  EXPECT_NE(std::string(status.message()).find("step 2 (epoch 1) of replica 0: layer `conv1`"), std::string::npos)
+  EXPECT_NE(std::string(status.message()).find("step 2 (epoch 1) of replica 0: layer `conv1`"),
+            std::string::npos)
       << status;
 }
 

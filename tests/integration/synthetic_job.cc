@@ -53,15 +53,16 @@ absl::Status WriteSyntheticData(const std::string& folder, int train, int test) 
   return WriteSplit(folder, "t10k", test, 2);
 }
 
-std::string SyntheticJobText(const std::string& folder, const std::string& model, int replicas, int batch_size,
-                             int seed) {
-  return absl::StrCat("job: { name: synthetic, seed: ", seed, " }\nmodel: ", model,
-                      "\ndata:\n  train: { format: idx, path: ", folder,
-                      ", split: train }\n  test: { format: idx, path: ", folder,
-                      ", split: test }\ntrain:\n  replicas: ", replicas, "\n  batch_size: ", batch_size,
-                      "\n  epochs: 1\n  optimizer: { name: momentum, lr: 0.02, momentum: 0.9, weight_decay: 5e-4 }\n"
-                      "  schedule: { name: cosine, warmup: 5 steps }\n  consistency: { mode: sync }\n"
-                      "cluster: { servers: 1, workers: 1, shard_bytes: 64KiB }\n");
+std::string SyntheticJobText(const std::string& folder, const std::string& model, int replicas,
+                             int batch_size, int seed) {
+  return absl::StrCat(
+      "job: { name: synthetic, seed: ", seed, " }\nmodel: ", model,
+      "\ndata:\n  train: { format: idx, path: ", folder,
+      ", split: train }\n  test: { format: idx, path: ", folder,
+      ", split: test }\ntrain:\n  replicas: ", replicas, "\n  batch_size: ", batch_size,
+      "\n  epochs: 1\n  optimizer: { name: momentum, lr: 0.02, momentum: 0.9, weight_decay: 5e-4 }\n"
+      "  schedule: { name: cosine, warmup: 5 steps }\n  consistency: { mode: sync }\n"
+      "cluster: { servers: 1, workers: 1, shard_bytes: 64KiB }\n");
 }
 
 absl::StatusOr<SyntheticJob> MakeSyntheticJob(const std::string& text) {

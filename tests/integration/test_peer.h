@@ -53,7 +53,8 @@ class RecordingPeer : public ExchangeReceiver {
   absl::Status reason_ ABSL_GUARDED_BY(mutex_);
 };
 
-inline ExchangeMessage Hello(int protocol_version = kProtocolVersion, int64_t credit_bytes = int64_t{1} << 30) {
+inline ExchangeMessage Hello(int protocol_version = kProtocolVersion,
+                             int64_t credit_bytes = int64_t{1} << 30) {
   ExchangeMessage hello;
   hello.kind = MessageKind::kHello;
   hello.protocol_version = protocol_version;

@@ -133,7 +133,8 @@ TEST(ParameterStore, AReadFurtherAheadThanAnyReplicaCanBeIsRefusedAndNotParked) 
   const auto store = SyncStore(2);
   const absl::Status ahead = ReadNow(*store, kWeights, 0, 2).status();
   EXPECT_EQ(ahead.code(), absl::StatusCode::kFailedPrecondition) << ahead;
-  EXPECT_EQ(ReadNow(*store, kWeights, 0, int64_t{1} << 62).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReadNow(*store, kWeights, 0, int64_t{1} << 62).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(store->parked_reads(), 0U);
 }
 

@@ -35,7 +35,9 @@ class OtherCommands(RunTest):
         run = self.endless_run()
         code, out, err = self.tessera("stop", "runs/small")
         self.assertEqual((code, err), (0, ""), out)
-        self.assertEqual(run.process.wait(), 0, run.process.err)
+        self.assertEqual(run.process.wait(), 1, run.process.err)
+        self.assertEqual(len(lines_of(run.process.err)), 1, run.process.err)
+        self.assertRegex(run.process.err, r"stopped after [\d,]+ of [\d,]+ steps")
         self.assertEqual(read_summary(run.run_folder())["status"], "stopped")
         self.assertEqual([child for child in run.children if child.lives()], [])
         code, out, _ = self.tessera("status", "runs/small")
@@ -43,6 +45,18 @@ class OtherCommands(RunTest):
         self.assertIn("stopped", out)
         for node in ("server-0", "server-1", "worker-0", "worker-1"):
             self.assertNotIn("tessera-", run.log(node), "an error in the log of a node that was stopped")
+
+    def test_another_job_at_the_address_of_a_job_file_is_left_alone(self):
+        cluster = self.cluster(write_job(self.folder, job(self.data)), 1, 1).start(1, 0)
+        cluster.wait_for_log("server 0 .* joined")
+        path = write_job(self.folder, job(self.data, job={"name": "second"},
+                                          cluster={"coordinator": cluster.address()}), "second.yaml")
+        for command in ("status", "stop"):
+            code, out, err = self.tessera(command, path)
+            self.assertEqual((code, out), (1, ""), command)
+            self.assertIn(f"job `small` answers at {cluster.address()}, not `second`", err)
+        self.assertEqual(self.tessera("stop", "--coordinator", cluster.address())[0], 0)
+        self.assert_all_exit(cluster, 0)
 
     def test_stop_ends_a_cluster_that_waits(self):
         cluster = self.cluster(write_job(self.folder, job(self.data)), 1, 2).start(1, 1)
@@ -72,7 +86,7 @@ class OtherCommands(RunTest):
             with open(os.path.join(self.folder, "bad.safetensors"), "wb") as file:
                 file.write(content)
             code, _, err = self.tessera("eval", path, "bad.safetensors")
-            self.assertEqual(code, 1, err)
+            self.assertEqual(code, 2, err)
             self.assertEqual(len(lines_of(err)), 1, err)
             self.assertIn("bad.safetensors", err)
 

@@ -51,6 +51,9 @@ class RunEnds(RunTest):
     def test_killed_coordinator(self):
         self.strike("tessera-coordinator", signal.SIGKILL)
 
+    def test_frozen_coordinator(self):
+        self.strike("tessera-coordinator", signal.SIGSTOP)
+
     def test_frozen_server(self):
         self.assert_summary_says_failed(self.strike("tessera-server", signal.SIGSTOP))
 

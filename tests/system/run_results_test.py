@@ -27,8 +27,8 @@ class RunResults(RunTest):
         self.assertGreater(summary["test_accuracy"], 0.5)
         last = lines_of(out)[-2:]
         self.assertIn("runs/small/model.safetensors", last[0])
-        self.assertRegex(last[1], r"^next: tessera eval .*job\.yaml runs/small/model\.safetensors$")
-        self.check_next_command(last[1].removeprefix("next: tessera "), summary)
+        self.assertRegex(last[1], r"^next: \S*tessera eval .*job\.yaml runs/small/model\.safetensors$")
+        self.check_next_command(re.sub(r"^next: \S+ ", "", last[1]), summary)
 
     def check_next_command(self, command, summary):
         code, out, err = self.tessera(*command.split())

@@ -46,7 +46,8 @@ TEST(Evaluator, ChunksCoverEverySampleOnce) {
   EXPECT_EQ(NumEvaluationChunks(kEvaluationChunk), 1);
   EXPECT_EQ(NumEvaluationChunks(kEvaluationChunk + 1), 2);
   EXPECT_EQ(NumEvaluationChunks(10000), 40);
-  const EvaluationTotals totals = SumChunks(std::vector<EvaluationChunk>{{0, 250, 200, 1.5}, {1, 50, 10, 2.5}});
+  const EvaluationTotals totals =
+      SumChunks(std::vector<EvaluationChunk>{{0, 250, 200, 1.5}, {1, 50, 10, 2.5}});
   EXPECT_EQ(totals.samples, 300);
   EXPECT_DOUBLE_EQ(totals.accuracy(), 0.7);
   EXPECT_DOUBLE_EQ(totals.loss(), 4.0 / 300);

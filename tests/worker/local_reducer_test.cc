@@ -15,7 +15,9 @@ std::shared_ptr<TensorBuffer> Gradient(float value) {
 }
 
 // Values whose sum shows the order of additions: float32 addition is not associative.
-float ValueOf(ReplicaId replica) { return 1.0f / (3.0f + static_cast<float>(replica)) + (replica % 3 == 0 ? 1e7f : 0); }
+float ValueOf(ReplicaId replica) {
+  return 1.0f / (3.0f + static_cast<float>(replica)) + (replica % 3 == 0 ? 1e7f : 0);
+}
 
 float TreeSum(const ReplicaTree& tree, ReplicaRange node) {
   if (node.size() == 1) return ValueOf(node.first);
@@ -36,7 +38,8 @@ TEST(LocalReducer, PushesTheNodesThatCoverItsReplicasWithTheTreesOwnBits) {
             const std::optional<LocalReducer::Node> node = reducer.Add(replica, Gradient(ValueOf(replica)));
             if (!node.has_value()) continue;
             pushed.push_back(node->replicas);
-            EXPECT_EQ(node->sum->data()[2], TreeSum(tree, node->replicas)) << group << ": " << ToString(node->replicas);
+            EXPECT_EQ(node->sum->data()[2], TreeSum(tree, node->replicas))
+                << group << ": " << ToString(node->replicas);
           }
           EXPECT_EQ(pushed, tree.Cover({first, last})) << group << ": " << first << ".." << last;
         }

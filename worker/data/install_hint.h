@@ -5,7 +5,8 @@
 
 namespace tessera {
 
-// "; install it with `apt-get install ...`" when a package puts a data set into `folder`, else "".
+// "; install it with `apt-get install ...`" when a package puts a data set into `folder`; else which packages
+// bring which data sets, and where.
 std::string InstallHint(const std::string& folder);
 
 }  // namespace tessera

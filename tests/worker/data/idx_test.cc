@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/temporary_folder.h"
+#include "worker/data/install_hint.h"
 #include "worker/data/normalization.h"
 
 namespace tessera {
@@ -111,8 +112,9 @@ TEST_F(IdxTest, MissingFilesAreNotFoundAtTheOptionsPosition) {
   options.Set("path", {folder_.path(), "job.yaml:4:33"});
   const absl::Status status = IdxDataset::Create(options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(status.message(), absl::StrCat("job.yaml:4:33: no data set in ", folder_.path(), ": neither ",
-                                           kImages, " nor ", kImages, ".gz is there"));
+  EXPECT_EQ(status.message(),
+            absl::StrCat("job.yaml:4:33: no data set in ", folder_.path(), ": neither ", kImages, " nor ",
+                         kImages, ".gz is there", InstallHint(folder_.path())));
   Write(kImages, TwoImages());
   EXPECT_THAT(Refusal(absl::StatusCode::kNotFound), HasSubstr(kLabels));
 }

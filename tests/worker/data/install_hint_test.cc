@@ -12,10 +12,12 @@ TEST(InstallHint, NamesThePackageOfAFolder) {
   EXPECT_EQ(InstallHint("/usr/share/datasets//./fashion-mnist"), kHint);
 }
 
-TEST(InstallHint, IsEmptyForOtherFolders) {
-  EXPECT_EQ(InstallHint("/data/fashion-mnist"), "");
-  EXPECT_EQ(InstallHint("/usr/share/datasets"), "");
-  EXPECT_EQ(InstallHint(""), "");
+TEST(InstallHint, NamesWhatPackagesBringForOtherFolders) {
+  for (const char* folder : {"/data/fashion-mnist", "/usr/share/datasets", ""}) {
+    EXPECT_EQ(InstallHint(folder),
+              "; Fashion-MNIST comes with `apt-get install dataset-fashion-mnist`, in "
+              "/usr/share/datasets/fashion-mnist/");
+  }
 }
 
 }  // namespace

@@ -4,9 +4,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "cli/file_descriptor.h"
+#include "common/file_descriptor.h"
 
-namespace tessera::cli {
+namespace tessera {
 
 inline constexpr char kRunsFolder[] = "runs";
 
@@ -37,4 +37,4 @@ class RunFolder {
   std::string moved_to_;
 };
 
-}  // namespace tessera::cli
+}  // namespace tessera

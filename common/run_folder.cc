@@ -1,4 +1,4 @@
-#include "cli/run_folder.h"
+#include "common/run_folder.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "common/status.h"
 
-namespace tessera::cli {
+namespace tessera {
 namespace {
 
 absl::Status SystemError(absl::string_view what, int error) {
@@ -93,4 +93,4 @@ absl::StatusOr<RunFolder> RunFolder::Create(const std::string& root, const std::
 RunFolder::RunFolder(FileDescriptor lock, std::string path, std::string moved_to)
     : lock_(std::move(lock)), path_(std::move(path)), moved_to_(std::move(moved_to)) {}
 
-}  // namespace tessera::cli
+}  // namespace tessera

@@ -1,4 +1,4 @@
-#include "cli/run_folder.h"
+#include "common/run_folder.h"
 
 #include <unistd.h>
 
@@ -9,7 +9,7 @@
 #include "gmock/gmock.h"
 #include "tests/common/temporary_folder.h"
 
-namespace tessera::cli {
+namespace tessera {
 namespace {
 
 using testing::HasSubstr;
@@ -82,4 +82,4 @@ TEST(RunFolderFiles, LogsAreNamedAfterTheirNodes) {
 }
 
 }  // namespace
-}  // namespace tessera::cli
+}  // namespace tessera

@@ -5,7 +5,7 @@
 
 #include <utility>
 
-namespace tessera::cli {
+namespace tessera {
 
 // Closes on destruction. Movable; -1 is empty.
 class FileDescriptor {
@@ -31,4 +31,4 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-}  // namespace tessera::cli
+}  // namespace tessera
