@@ -8,19 +8,13 @@
 #include "common/status.h"
 #include "common/tensor_buffer.h"
 #include "worker/local_reducer.h"
+#include "worker/nn/batch_check.h"
 
 namespace tessera {
 namespace {
 
 // Idle gradient buffers that are kept for the next step; a worker holds few more than one model's.
 constexpr size_t kGradientPoolBytes = size_t{1} << 30;
-
-bool AllFinite(absl::Span<const float> values) {
-  float poison =
-      0;  // stays 0 for finite values, becomes NaN with the first that is not; one pass, vectorised
-  for (const float value : values) poison += value * 0.0f;
-  return poison == 0.0f;
-}
 
 }  // namespace
 
@@ -54,7 +48,7 @@ class Trainer::StepExchange : public nn::ParameterExchange {
 
   absl::Status GradientReady(int block) override {
     std::shared_ptr<TensorBuffer> gradient = std::move(gradients_[static_cast<size_t>(block)]);
-    if (!AllFinite(gradient->span())) {
+    if (!nn::AllFinite(gradient->span())) {
       return absl::OutOfRangeError(
           absl::StrCat("layer `", Block(block).layer, "`: its gradient is not finite"));
     }

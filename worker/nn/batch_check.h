@@ -16,6 +16,7 @@ absl::Status CheckBatch(const Graph& graph, const Batch& batch);
 int64_t CountCorrect(absl::Span<const float> logits, absl::Span<const int32_t> labels);
 int64_t CountCorrect(absl::Span<const double> logits, absl::Span<const int32_t> labels);
 
+// No NaN and no infinity; true for none.
 bool AllFinite(absl::Span<const float> values);
 bool AllFinite(absl::Span<const double> values);
 

@@ -48,5 +48,19 @@ TEST(AllFinite, FindsNanAndInfinity) {
   EXPECT_TRUE(AllFinite(std::vector<float>{}));
 }
 
+TEST(AllFinite, FindsOneBadValueWhereverItStands) {
+  constexpr size_t kLength = 67;  // whole vectors and a rest
+  for (size_t at = 0; at < kLength; ++at) {
+    std::vector<float> floats(kLength, -3.4e38f);
+    std::vector<double> doubles(kLength, 1.7e308);
+    EXPECT_TRUE(AllFinite(floats) && AllFinite(doubles));
+    floats[at] = -std::numeric_limits<float>::infinity();
+    doubles[at] = std::numeric_limits<double>::quiet_NaN();
+    EXPECT_FALSE(AllFinite(floats)) << at;
+    EXPECT_FALSE(AllFinite(doubles)) << at;
+  }
+  EXPECT_TRUE(AllFinite(std::vector<float>{std::numeric_limits<float>::denorm_min(), -0.0f}));
+}
+
 }  // namespace
 }  // namespace tessera::nn
