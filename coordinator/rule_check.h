@@ -6,7 +6,7 @@
 
 namespace tessera {
 
-// Makes the job's optimizer and schedule once, as each server will.
+// Makes the job's optimizers and schedule once, as each server will.
 // Errors, with the position in the job file: kInvalidArgument, an unknown name or option, a value out of
 // range.
 absl::Status CheckUpdateRule(const JobPlan& plan);

@@ -1,14 +1,10 @@
 #include "server/schedule.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
-#include <vector>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/status.h"
+#include "server/schedules/schedule_options.h"
 
 namespace tessera {
 namespace {
@@ -29,30 +25,15 @@ class LinearWarmup : public Schedule {
   const double steps_;
 };
 
-// "100 steps" or "1 epoch", in steps.
-absl::StatusOr<double> ParseSteps(const std::string& text, const ScheduleContext& context) {
-  const std::vector<std::string> words = absl::StrSplit(text, ' ', absl::SkipWhitespace());
-  double number = 0;
-  const bool is_number = words.size() == 2 && absl::SimpleAtod(words[0], &number) && std::isfinite(number);
-  if (is_number && number >= 0) {
-    if (words[1] == "step" || words[1] == "steps") return number;
-    if (words[1] == "epoch" || words[1] == "epochs") return number * context.steps_per_epoch;
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("`warmup` must be a number of steps or epochs, as in `100 steps`, not `", text, "`"));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Schedule>> CreateSchedule(const std::string& name, Options options,
                                                          const ScheduleContext& context) {
-  TESSERA_ASSIGN_OR_RETURN(const std::string warmup, options.String("warmup", "0 steps"));
-  const absl::StatusOr<double> steps = ParseSteps(warmup, context);
-  if (!steps.ok()) return options.Error("warmup", steps.status().message());
+  TESSERA_ASSIGN_OR_RETURN(const double warmup, ReadSteps(options, "warmup", "0 steps", context));
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Schedule> schedule,
                            ScheduleRegistry::Create("schedule", name, std::move(options), context));
-  if (*steps <= 1) return schedule;  // the ramp would be 1 from the first step on
-  return std::make_unique<LinearWarmup>(std::move(schedule), *steps);
+  if (warmup <= 1) return schedule;  // the ramp would be 1 from the first step on
+  return std::make_unique<LinearWarmup>(std::move(schedule), warmup);
 }
 
 }  // namespace tessera

@@ -17,8 +17,7 @@ class Momentum : public Optimizer {
  public:
   static absl::StatusOr<std::unique_ptr<Optimizer>> Create(Options options) {
     TESSERA_ASSIGN_OR_RETURN(const StepOptions step, ReadStepOptions(options));
-    TESSERA_ASSIGN_OR_RETURN(const double momentum, options.Number("momentum", 0.9, 0, 1));
-    if (momentum == 1) return options.Error("momentum", "`momentum` must be below 1");
+    TESSERA_ASSIGN_OR_RETURN(const double momentum, ReadDecayRate(options, "momentum", 0.9));
     TESSERA_RETURN_IF_ERROR(options.Finish("optimizer `momentum`"));
     return std::make_unique<Momentum>(step, static_cast<float>(momentum));
   }
@@ -27,12 +26,14 @@ class Momentum : public Optimizer {
 
   double base_learning_rate() const override { return step_.lr; }
 
-  std::vector<std::string> slot_names() const override { return {"momentum_buffer"}; }
+  double weight_decay() const override { return step_.weight_decay; }
+
+  std::vector<OptimizerSlot> slots() const override { return {{"momentum_buffer"}}; }
 
   void Apply(const UpdateContext& context, absl::Span<const float> weights, absl::Span<const float> gradient,
              absl::Span<const absl::Span<float>> slots, absl::Span<float> new_weights) const override {
     const float lr = static_cast<float>(context.learning_rate);
-    const float weight_decay = step_.weight_decay;
+    const float weight_decay = static_cast<float>(step_.weight_decay);
     const float momentum = momentum_;
     const float* __restrict w = weights.data();
     const float* __restrict g = gradient.data();

@@ -22,12 +22,14 @@ class Sgd : public Optimizer {
 
   double base_learning_rate() const override { return step_.lr; }
 
-  std::vector<std::string> slot_names() const override { return {}; }
+  double weight_decay() const override { return step_.weight_decay; }
+
+  std::vector<OptimizerSlot> slots() const override { return {}; }
 
   void Apply(const UpdateContext& context, absl::Span<const float> weights, absl::Span<const float> gradient,
              absl::Span<const absl::Span<float>>, absl::Span<float> new_weights) const override {
     const float lr = static_cast<float>(context.learning_rate);
-    const float weight_decay = step_.weight_decay;
+    const float weight_decay = static_cast<float>(step_.weight_decay);
     const float* __restrict w = weights.data();
     const float* __restrict g = gradient.data();
     float* __restrict out = new_weights.data();
