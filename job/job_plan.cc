@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/status.h"
 
 namespace tessera {
@@ -18,30 +19,91 @@ absl::StatusOr<std::shared_ptr<const Dataset>> OpenDataset(const NamedOptions& s
   return std::shared_ptr<const Dataset>(*std::move(dataset));
 }
 
-absl::Status CheckData(const JobSpec& job, const JobData& data) {
-  const Shape& image = data.train->image_shape();
-  if (data.test != nullptr && data.test->image_shape() != image) {
-    return AtPosition(job.data.test->where, absl::InvalidArgumentError(absl::StrCat(
-                                                "test images are ", ToString(data.test->image_shape()),
-                                                " but training images are ", ToString(image))));
+// "image [1,28,28]", or "spectrum [144], height [21,7,7]".
+std::string InputText(const std::vector<nn::InputSpec>& inputs) {
+  std::vector<std::string> texts;
+  for (const nn::InputSpec& input : inputs) texts.push_back(absl::StrCat(input.name, " ", ToString(input.shape)));
+  return absl::StrJoin(texts, ", ");
+}
+
+bool IsImages(const std::vector<nn::InputSpec>& inputs) {
+  return inputs.size() == 1 && inputs[0].name == nn::kImageName;
+}
+
+// Of samples that are to be alike.
+absl::Status CheckTest(const Dataset& train, const Dataset& test) {
+  if (test.inputs() != train.inputs()) {
+    return absl::InvalidArgumentError(
+        IsImages(test.inputs()) && IsImages(train.inputs())
+            ? absl::StrCat("test images are ", ToString(test.inputs()[0].shape), " but training images are ",
+                           ToString(train.inputs()[0].shape))
+            : absl::StrCat("test samples have ", InputText(test.inputs()), " but training samples have ",
+                           InputText(train.inputs())));
   }
-  const NormalizeSpec& normalize = job.data.normalize;
+  const std::vector<std::string> names = test.class_names(), train_names = train.class_names();
+  if (!names.empty() && !train_names.empty() && names != train_names) {
+    return absl::InvalidArgumentError(absl::StrCat("the classes to test are ", absl::StrJoin(names, ", "),
+                                                   " but those to train are ",
+                                                   absl::StrJoin(train_names, ", ")));
+  }
+  return test.CheckBeside(train);
+}
+
+absl::Status CheckNormalize(const NormalizeSpec& normalize, const Dataset& train) {
   if (normalize.measured) return absl::OkStatus();
   TESSERA_RETURN_IF_ERROR(
       Annotate(Normalization::Create(normalize.mean, normalize.std).status(), "data.normalize"));
-  if (static_cast<int64_t>(normalize.mean.size()) != image.front()) {
-    return absl::InvalidArgumentError(absl::StrCat("data.normalize is for ", normalize.mean.size(),
-                                                   " channels, the images have ", image.front()));
+  const std::vector<nn::InputSpec>& inputs = train.inputs();
+  if (inputs.size() != 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "data.normalize is `measured` where samples have several inputs: ", InputText(inputs)));
   }
-  return absl::OkStatus();
+  if (static_cast<int64_t>(normalize.mean.size()) == inputs[0].shape.front()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("data.normalize is for ", normalize.mean.size(), " channels, ",
+                   IsImages(inputs) ? "the images have " : "a sample has ", inputs[0].shape.front()));
 }
 
-absl::StatusOr<std::vector<nn::LayerSpec>> ListLayers(const ModelSpec& model, const Shape& image,
+absl::Status CheckAugment(const AugmentSpec& augment, const Dataset& train) {
+  if (!augment.flip && augment.crop_padding == 0) return absl::OkStatus();
+  bool has_image = false;
+  for (const nn::InputSpec& input : train.inputs()) {
+    if (input.shape.size() != 3) continue;
+    has_image = true;
+    if (augment.crop_padding < std::min(input.shape[1], input.shape[2])) continue;
+    return absl::InvalidArgumentError(absl::StrCat("data.augment crops by ", augment.crop_padding,
+                                                   " pixels may leave nothing of ", input.name, " ",
+                                                   ToString(input.shape)));
+  }
+  if (has_image) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("data.augment has no image [C,H,W] to change: samples have ", InputText(train.inputs())));
+}
+
+absl::Status CheckData(const JobSpec& job, const JobData& data) {
+  if (data.test != nullptr) {
+    TESSERA_RETURN_IF_ERROR(AtPosition(job.data.test->where, CheckTest(*data.train, *data.test)));
+  }
+  TESSERA_RETURN_IF_ERROR(CheckNormalize(job.data.normalize, *data.train));
+  return CheckAugment(job.data.augment, *data.train);
+}
+
+// A network of the zoo takes images, under their one name.
+absl::Status CheckZooInputs(const std::string& model, const std::vector<nn::InputSpec>& inputs) {
+  if (IsImages(inputs)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("network `", model, "` takes one input, `", nn::kImageName, "` [C,H,W], but samples have ",
+                   InputText(inputs), "; write its layers down in `model.layers`, which name their inputs"));
+}
+
+absl::StatusOr<std::vector<nn::LayerSpec>> ListLayers(const ModelSpec& model,
+                                                      const std::vector<nn::InputSpec>& inputs,
                                                       int64_t classes) {
   if (!model.name.empty()) {
     const auto network = nn::ZooRegistry::Create("model", model.name, model.options);
     if (!network.ok()) return AtPosition(model.where, network.status());
-    return (*network)->Layers(image, classes);
+    TESSERA_RETURN_IF_ERROR(AtPosition(model.where, CheckZooInputs(model.name, inputs)));
+    return (*network)->Layers(inputs[0].shape, classes);
   }
   std::vector<nn::LayerSpec> layers;
   for (const LayerOptions& layer : model.layers) {
@@ -50,9 +112,10 @@ absl::StatusOr<std::vector<nn::LayerSpec>> ListLayers(const ModelSpec& model, co
   return layers;
 }
 
-absl::StatusOr<nn::Graph> BuildGraph(const ModelSpec& model, const Shape& image, int64_t classes) {
-  TESSERA_ASSIGN_OR_RETURN(std::vector<nn::LayerSpec> layers, ListLayers(model, image, classes));
-  absl::StatusOr<nn::Graph> graph = nn::Graph::Create(std::move(layers), image, classes);
+absl::StatusOr<nn::Graph> BuildGraph(const ModelSpec& model, const std::vector<nn::InputSpec>& inputs,
+                                     int64_t classes) {
+  TESSERA_ASSIGN_OR_RETURN(std::vector<nn::LayerSpec> layers, ListLayers(model, inputs, classes));
+  absl::StatusOr<nn::Graph> graph = nn::Graph::Create(std::move(layers), inputs, classes);
   if (!graph.ok()) return AtPosition(model.where, graph.status());
   return graph;
 }
@@ -72,6 +135,12 @@ absl::StatusOr<Clock> StepsPerEpoch(const TrainSpec& train, int64_t samples) {
 absl::StatusOr<Normalization> MakeNormalization(const NormalizeSpec& spec, const Dataset& train) {
   if (spec.measured) return Normalization::Measure(train);
   return Normalization::Create(spec.mean, spec.std);
+}
+
+std::optional<Augmentation> MakeAugmentation(const JobSpec& job) {
+  const AugmentSpec& augment = job.data.augment;
+  if (!augment.flip && augment.crop_padding == 0) return std::nullopt;
+  return Augmentation(job.seed, {.flip = augment.flip, .crop_padding = augment.crop_padding});
 }
 
 absl::Status AtPosition(const std::string& where, const absl::Status& status) {
@@ -95,7 +164,7 @@ absl::StatusOr<JobPlan> MakeJobPlan(const JobSpec& job, const JobData& data) {
   const int64_t train_samples = data.train->size();
   const int64_t test_samples = data.test == nullptr ? 0 : data.test->size();
   const int64_t classes = std::max(data.train->classes(), data.test == nullptr ? 0 : data.test->classes());
-  TESSERA_ASSIGN_OR_RETURN(nn::Graph graph, BuildGraph(job.model, data.train->image_shape(), classes));
+  TESSERA_ASSIGN_OR_RETURN(nn::Graph graph, BuildGraph(job.model, data.train->inputs(), classes));
   TESSERA_ASSIGN_OR_RETURN(const Clock steps_per_epoch, StepsPerEpoch(job.train, train_samples));
   const Clock total_steps = steps_per_epoch * job.train.epochs;
   TESSERA_ASSIGN_OR_RETURN(ShardLayout layout, ShardLayout::Create(graph.blocks(), job.cluster.shard_bytes));
@@ -110,7 +179,9 @@ absl::StatusOr<JobPlan> MakeJobPlan(const JobSpec& job, const JobData& data) {
 
 absl::StatusOr<JobPlan> MakeJobPlan(const JobSpec& job) {
   TESSERA_ASSIGN_OR_RETURN(const JobData data, OpenJobData(job.data));
-  return MakeJobPlan(job, data);
+  TESSERA_ASSIGN_OR_RETURN(JobPlan plan, MakeJobPlan(job, data));
+  TESSERA_ASSIGN_OR_RETURN(plan.weights, PlanWeights(job, plan.layout));
+  return plan;
 }
 
 }  // namespace tessera

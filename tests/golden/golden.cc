@@ -1,12 +1,10 @@
 #include "tests/golden/golden.h"
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -17,9 +15,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "common/random.h"
 #include "common/safetensors.h"
 #include "common/status.h"
+#include "tests/golden/formula.h"
+#include "tests/golden/pytorch.h"
 #include "tests/worker/nn/memory_exchange.h"
 #include "worker/nn/executor.h"
 
@@ -27,53 +26,19 @@ namespace tessera::golden {
 namespace {
 
 constexpr char kFolder[] = TESSERA_SOURCE_DIR "/tests/golden";
-constexpr char kPython[] = "/usr/bin/python3";
 constexpr double kLossTolerance = 1e-5;
 constexpr double kTensorTolerance = 1e-4;
 constexpr double kTinyNorm = 1e-6;
 
-// Class Formula of make_golden.py.
-class Formula {
- public:
-  explicit Formula(uint64_t seed) : seed_(seed) {}
-
-  uint64_t Bits(const std::string& name, uint64_t element) const {
-    uint64_t z = HashName(absl::StrCat(seed_, "/", name)) + (element + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
-
-  // In [-1, 1), 24 bits.
-  double Uniform(const std::string& name, uint64_t element) const {
-    return static_cast<double>(Bits(name, element) >> 40) * 0x1p-23 - 1.0;
-  }
-
-  float Parameter(const ParameterSpec& spec, uint64_t element) const {
-    const double u = Uniform(spec.name, element);
-    if (spec.shape.size() > 1) {
-      const double fan_in = static_cast<double>(NumElements(spec.shape) / spec.shape[0]);
-      return static_cast<float>(u * std::sqrt(6.0 / fan_in));
-    }
-    if (EndsWith(spec.name, "running_mean")) return static_cast<float>(0.1 * u);
-    if (EndsWith(spec.name, ".weight") || EndsWith(spec.name, "running_var")) {
-      return static_cast<float>(1.0 + 0.1 * u);
-    }
-    return static_cast<float>(u < 0 ? u - 1.0 : u + 1.0);
-  }
-
- private:
-  static bool EndsWith(const std::string& text, const std::string& end) {
-    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-  }
-
-  const uint64_t seed_;
-};
-
+// What a step left in memory; `tensors` refers to the rest.
 struct Outcome {
-  double loss = 0;
-  int64_t correct = 0;
-  std::map<std::string, std::vector<float>> tensors;  // "gradient/conv1.weight", "batch/...", "running/..."
+  explicit Outcome(const nn::Graph& graph) : exchange(graph) {}
+
+  nn::StepResult result;
+  nn::MemoryExchange exchange;
+  std::map<std::string, std::vector<float>> running;  // after the step
+  std::map<std::string, absl::Span<const float>>
+      tensors;  // "gradient/conv1.weight", "batch/...", "running/..."
 };
 
 class Step {
@@ -85,22 +50,24 @@ class Step {
         classes_(golden.at("classes")),
         batch_(golden.at("batch")),
         momentum_(golden.at("momentum")),
-        formula_(golden.at("seed").get<uint64_t>()) {}
+        formula_(golden.at("seed").get<uint64_t>()) {
+    for (const auto& [key, value] : golden.at("options").items())
+      options_.Set(key, {value.get<std::string>(), ""});
+  }
 
-  absl::StatusOr<Outcome> Run(const std::string& executor_name) const {
-    TESSERA_ASSIGN_OR_RETURN(auto model, nn::ZooRegistry::Create("network", network_, Options()));
+  absl::StatusOr<std::unique_ptr<Outcome>> Run(const std::string& executor_name) const {
+    TESSERA_ASSIGN_OR_RETURN(auto model, nn::ZooRegistry::Create("network", network_, options_));
     TESSERA_ASSIGN_OR_RETURN(nn::Graph made,
                              nn::Graph::Create(model->Layers(image_, classes_), image_, classes_));
     const auto graph = std::make_shared<const nn::Graph>(std::move(made));
     TESSERA_ASSIGN_OR_RETURN(
         auto executor, nn::ExecutorRegistry::Create("executor", executor_name, graph, nn::ExecutorOptions()));
-    nn::MemoryExchange exchange(*graph);
-    FillWeights(*graph, exchange);
-    const std::vector<float> images = Images();
-    const std::vector<int32_t> labels = Labels();
-    TESSERA_ASSIGN_OR_RETURN(const nn::StepResult result, executor->Step({images, labels}, {}, &exchange));
-    Outcome outcome{result.loss, result.correct, {}};
-    CollectTensors(*graph, exchange, outcome);
+    auto outcome = std::make_unique<Outcome>(*graph);
+    FillWeights(*graph, outcome->exchange);
+    const std::vector<float> images = formula_.Images(batch_ * NumElements(image_));
+    const std::vector<int32_t> labels = formula_.Labels(batch_, classes_);
+    TESSERA_ASSIGN_OR_RETURN(outcome->result, executor->Step({images, labels}, {}, &outcome->exchange));
+    CollectTensors(*graph, *outcome);
     return outcome;
   }
 
@@ -109,47 +76,38 @@ class Step {
     for (size_t block = 0; block < graph.blocks().size(); ++block) {
       auto out = exchange.weights[block].begin();
       for (const ParameterSpec& spec : graph.blocks()[block].parameters) {
-        const int64_t length = NumElements(spec.shape);
-        for (int64_t i = 0; i < length; ++i) *out++ = formula_.Parameter(spec, i);
+        const std::vector<float> values = formula_.Parameter(spec);
+        out = std::copy(values.begin(), values.end(), out);
       }
     }
   }
 
-  std::vector<float> Images() const {
-    std::vector<float> images(batch_ * NumElements(image_));
-    for (size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(formula_.Uniform("images", i));
-    return images;
-  }
-
-  std::vector<int32_t> Labels() const {
-    std::vector<int32_t> labels(batch_);
-    for (size_t n = 0; n < labels.size(); ++n) {
-      labels[n] = static_cast<int32_t>(formula_.Bits("labels", n) % classes_);
-    }
-    return labels;
-  }
-
-  void CollectTensors(const nn::Graph& graph, const nn::MemoryExchange& exchange, Outcome& outcome) const {
+  void CollectTensors(const nn::Graph& graph, Outcome& outcome) const {
     for (size_t block = 0; block < graph.blocks().size(); ++block) {
       const bool weights = graph.blocks()[block].kind == ParameterKind::kWeight;
-      auto before = exchange.weights[block].begin();
-      auto gradient = exchange.gradients[block].begin();
+      absl::Span<const float> before = outcome.exchange.weights[block];
+      absl::Span<const float> gradient = outcome.exchange.gradients[block];
       for (const ParameterSpec& spec : graph.blocks()[block].parameters) {
-        const int64_t length = NumElements(spec.shape);
-        const std::string name = absl::StrCat(weights ? "gradient/" : "batch/", spec.name);
-        outcome.tensors[name].assign(gradient, gradient + length);
-        if (!weights) {
-          std::vector<float>& running = outcome.tensors[absl::StrCat("running/", spec.name)];
-          std::transform(before, before + length, gradient, std::back_inserter(running),
-                         [this](float r, float x) { return r + momentum_ * (x - r); });
-        }
-        before += length;
-        gradient += length;
+        const auto length = static_cast<size_t>(NumElements(spec.shape));
+        outcome.tensors[absl::StrCat(weights ? "gradient/" : "batch/", spec.name)] = gradient.first(length);
+        if (!weights) CollectRunning(spec.name, before.first(length), gradient.first(length), outcome);
+        before.remove_prefix(length);
+        gradient.remove_prefix(length);
       }
     }
+  }
+
+  // What a server makes of the batch's statistics.
+  void CollectRunning(const std::string& name, absl::Span<const float> before, absl::Span<const float> batch,
+                      Outcome& outcome) const {
+    std::vector<float>& running = outcome.running[name];
+    std::transform(before.begin(), before.end(), batch.begin(), std::back_inserter(running),
+                   [this](float r, float x) { return r + momentum_ * (x - r); });
+    outcome.tensors[absl::StrCat("running/", name)] = running;
   }
 
   const std::string network_;
+  Options options_;
   const Shape image_;
   const int64_t classes_, batch_;
   const float momentum_;
@@ -164,14 +122,13 @@ double Error(double distance, double norm) {
 std::vector<size_t> SampleIndices(const Formula& formula, const std::string& name, size_t size,
                                   size_t count) {
   std::vector<size_t> indices(count);
-  for (size_t k = 0; k < count; ++k) {
-    indices[k] = count == size ? k : formula.Bits(absl::StrCat("samples/", name), k) % size;
-  }
+  const Formula::Stream stream = formula.Of(absl::StrCat("samples/", name));
+  for (size_t k = 0; k < count; ++k) indices[k] = count == size ? k : stream.Bits(k) % size;
   return indices;
 }
 
 double SampledError(const Formula& formula, const std::string& name, const nlohmann::json& golden,
-                    const std::vector<float>& values) {
+                    absl::Span<const float> values) {
   const std::vector<double> samples = golden.at("samples");
   const std::vector<size_t> indices = SampleIndices(formula, name, values.size(), samples.size());
   double squares = 0;
@@ -180,28 +137,42 @@ double SampledError(const Formula& formula, const std::string& name, const nlohm
   return Error(std::sqrt(squares * scale), golden.at("norm"));
 }
 
+// Products of `values` with vectors of +1 and -1: vector p has the signs of bit 63 - p.
+std::vector<double> Projections(const Formula& formula, const std::string& name,
+                                absl::Span<const float> values, size_t count) {
+  const Formula::Stream signs = formula.Of(absl::StrCat("projections/", name));
+  std::vector<double> products(count);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint64_t bits = signs.Bits(i);
+    for (size_t p = 0; p < count; ++p) products[p] += bits >> (63 - p) & 1 ? -values[i] : values[i];
+  }
+  return products;
+}
+
 // For a vector s of independent signs, the mean of (s . d)^2 is ||d||^2.
 double ProjectedError(const Formula& formula, const std::string& name, const nlohmann::json& golden,
-                      const std::vector<float>& values) {
+                      absl::Span<const float> values) {
   const std::vector<double> expected = golden.at("projections");
+  const std::vector<double> products = Projections(formula, name, values, expected.size());
   double squares = 0;
-  for (size_t p = 0; p < expected.size(); ++p) {
-    const std::string key = absl::StrCat("projection", p, "/", name);
-    double product = 0;
-    for (size_t i = 0; i < values.size(); ++i) product += formula.Bits(key, i) >> 63 ? -values[i] : values[i];
-    squares += std::pow(product - expected[p], 2);
-  }
+  for (size_t p = 0; p < expected.size(); ++p) squares += std::pow(products[p] - expected[p], 2);
   return Error(std::sqrt(squares / static_cast<double>(expected.size())), golden.at("norm"));
 }
 
 void ExpectTensorMatches(const Formula& formula, const std::string& name, const nlohmann::json& golden,
-                         const std::vector<float>& values) {
+                         absl::Span<const float> values) {
   ASSERT_EQ(static_cast<int64_t>(values.size()), NumElements(golden.at("shape").get<Shape>())) << name;
   EXPECT_LE(SampledError(formula, name, golden, values), kTensorTolerance) << name << ", by samples";
   EXPECT_LE(ProjectedError(formula, name, golden, values), kTensorTolerance) << name << ", by projections";
 }
 
-double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+double Norm(absl::Span<const float> values) {
+  double squares = 0;
+  for (const float value : values) squares += static_cast<double>(value) * value;
+  return std::sqrt(squares);
+}
+
+double Distance(absl::Span<const float> a, absl::Span<const float> b) {
   double squares = 0;
   for (size_t i = 0; i < a.size(); ++i) squares += std::pow(static_cast<double>(a[i]) - b[i], 2);
   return std::sqrt(squares);
@@ -210,12 +181,6 @@ double Distance(const std::vector<float>& a, const std::vector<float>& b) {
 nlohmann::json ReadGolden(const std::string& network) {
   std::ifstream file(absl::StrCat(kFolder, "/", network, ".json"));
   return nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-}
-
-// Whether the command ends with exit code 0 within `seconds`.
-bool Runs(const std::string& command, int seconds) {
-  const int status = std::system(absl::StrCat("timeout ", seconds, " ", command).c_str());
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 void ExpectLossMatches(double loss, double expected) {
@@ -228,42 +193,43 @@ void ExpectLossMatches(double loss, double expected) {
 void ExpectMatchesGolden(const std::string& executor, const std::string& network) {
   const nlohmann::json golden = ReadGolden(network);
   ASSERT_TRUE(golden.is_object()) << "no golden values of " << network;
-  const absl::StatusOr<Outcome> outcome = Step(golden).Run(executor);
-  ASSERT_TRUE(outcome.ok()) << outcome.status();
-  ExpectLossMatches(outcome->loss, golden.at("loss"));
-  EXPECT_EQ(outcome->correct, golden.at("correct").get<int64_t>());
+  const auto run = Step(golden).Run(executor);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const Outcome& outcome = **run;
+  ExpectLossMatches(outcome.result.loss, golden.at("loss"));
+  EXPECT_EQ(outcome.result.correct, golden.at("correct").get<int64_t>());
   const Formula formula(golden.at("seed").get<uint64_t>());
-  ASSERT_EQ(outcome->tensors.size(), golden.at("tensors").size());
-  for (const auto& [name, values] : outcome->tensors) {
+  ASSERT_EQ(outcome.tensors.size(), golden.at("tensors").size());
+  for (const auto& [name, values] : outcome.tensors) {
     ASSERT_TRUE(golden.at("tensors").contains(name)) << name;
     ExpectTensorMatches(formula, name, golden.at("tensors").at(name), values);
   }
 }
 
 void ExpectMatchesPyTorch(const std::string& executor, const std::string& network) {
-  if (!Runs(absl::StrCat(kPython, " -c 'import torch' 2>/dev/null"), 60)) {
-    GTEST_SKIP() << kPython << " has no torch (package python3-torch): the full comparison is left out";
-  }
+  const std::string without = WithoutPyTorch();
+  if (!without.empty()) GTEST_SKIP() << without;
   const nlohmann::json golden = ReadGolden(network);
   ASSERT_TRUE(golden.is_object()) << "no golden values of " << network;
-  const absl::StatusOr<Outcome> outcome = Step(golden).Run(executor);
-  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  const auto run = Step(golden).Run(executor);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const Outcome& outcome = **run;
 
   const std::string path =
       absl::StrCat(testing::TempDir(), "golden-", network, "-", executor, "-", getpid(), ".safetensors");
-  ASSERT_TRUE(Runs(absl::StrCat(kPython, " ", kFolder, "/make_golden.py --full ", network, " ", path), 200));
+  ASSERT_TRUE(RunMakeGolden(absl::StrCat("--full ", network, " ", path)));
   absl::StatusOr<NamedTensors> expected = ReadSafetensors(path);
   std::filesystem::remove(path);
   ASSERT_TRUE(expected.ok()) << expected.status();
 
-  ExpectLossMatches(outcome->loss, expected->at("loss").values[0]);
+  ExpectLossMatches(outcome.result.loss, expected->at("loss").values[0]);
   expected->erase("loss");
-  ASSERT_EQ(outcome->tensors.size(), expected->size());
+  ASSERT_EQ(outcome.tensors.size(), expected->size());
   double worst = 0;
-  for (const auto& [name, values] : outcome->tensors) {
+  for (const auto& [name, values] : outcome.tensors) {
     ASSERT_TRUE(expected->count(name) == 1 && expected->at(name).values.size() == values.size()) << name;
     const std::vector<float>& want = expected->at(name).values;
-    const double error = Error(Distance(values, want), Distance(want, std::vector<float>(want.size())));
+    const double error = Error(Distance(values, want), Norm(want));
     EXPECT_LE(error, kTensorTolerance) << name;
     worst = std::max(worst, error);
   }

@@ -7,12 +7,13 @@
 
 namespace tessera::golden {
 
-// Against the committed values in tests/golden/<network>.json, where ||a-b|| is estimated twice: from 256
-// seeded samples and from 8 products with vectors of +1 and -1. Adds GoogleTest failures to the running test.
+// Against the committed values in tests/golden/<network>.json, where ||a-b|| is estimated twice: from
+// seeded samples (how many: the file's) and from 8 products with vectors of +1 and -1. Adds GoogleTest
+// failures to the running test.
 void ExpectMatchesGolden(const std::string& executor, const std::string& network);
 
 // Against every element of what PyTorch computes now. Skips the running test, with the reason, where
-// /usr/bin/python3 has no torch.
+// /usr/bin/python3 has no torch and torchvision.
 void ExpectMatchesPyTorch(const std::string& executor, const std::string& network);
 
 }  // namespace tessera::golden

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Golden values of one training step by PyTorch: what every executor is compared with.
+"""Golden values by PyTorch: what every executor is compared with.
 
-    make_golden.py                       writes lenet5.json and resnet20.json beside this script
-    make_golden.py --full NAME OUT       writes every tensor of one network to OUT, as safetensors
+    make_golden.py [NAME...]             writes NAME.json (all of them without a name), resnet18_logits.json and
+                                         state_dicts.json beside this script
+    make_golden.py --full NAME OUT       writes every tensor of one network's step to OUT, as safetensors
+    make_golden.py --logits MODEL OUT    writes a resnet18 of torchvision to MODEL, and to OUT its inputs and logits
     make_golden.py --search NAME COUNT   looks through COUNT seeds for the widest margin (see below)
 
-Weights, images and labels come from a formula that golden.cc repeats (class Formula), so no data is shared. After one
-step in float32 it records the loss, the gradient of every parameter, and of every batch normalisation the batch's mean,
-its unbiased variance and the running values after their update (momentum 0.1). Of each tensor the JSON holds the norm,
-256 seeded samples (all elements of a small tensor) and the products with 8 vectors of +1 and -1.
+Weights, images and labels come from a formula that formula.h repeats (class Formula), so no data is shared. After one
+training step in float32 it records the loss, the gradient of every parameter, and of every batch normalisation the
+batch's mean, its unbiased variance and the running values after their update (momentum 0.1). Of each tensor the JSON
+holds the norm, seeded samples (all elements of a small tensor) and the products with 8 vectors of +1 and -1.
 
 The seed is chosen so that rounding decides nothing: no input of a ReLU lies near zero and no two largest values of a
 pooling window lie near each other (`margin`), or one flipped element would be an error of 1e-3 in somebody's gradient.
@@ -19,17 +21,18 @@ import math
 import pathlib
 import struct
 import sys
+from typing import Callable, NamedTuple
 
 import numpy as np
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-BATCH = 8
 CLASSES = 10
-SAMPLES = 256
 PROJECTIONS = 8
 MOMENTUM = 0.1
+CHUNK = 1 << 22  # elements that the formula makes at a time
 
 
 class Formula:
@@ -40,40 +43,49 @@ class Formula:
     def __init__(self, seed):
         self.seed = seed
 
-    def bits(self, name, count):
+    def bits(self, name, count, first=0):
         key = 0xCBF29CE484222325
         for byte in f"{self.seed}/{name}".encode():
             key = (key ^ byte) * 0x100000001B3 % 2**64
         with np.errstate(over="ignore"):
-            z = np.uint64(key) + np.arange(1, count + 1, dtype=np.uint64) * self.GAMMA
+            z = np.uint64(key) + np.arange(first + 1, first + count + 1, dtype=np.uint64) * self.GAMMA
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             return z ^ (z >> np.uint64(31))
 
-    def uniform(self, name, shape):
-        """float64 in [-1, 1), 24 bits."""
-        bits = self.bits(name, math.prod(shape)) >> np.uint64(40)
-        return (bits.astype(np.float64) * 2.0**-23 - 1.0).reshape(shape)
+    def chunks(self, name, count):
+        """All bits of `name`: (first, bits) of at most CHUNK elements each."""
+        for first in range(0, count, CHUNK):
+            yield first, self.bits(name, min(CHUNK, count - first), first)
+
+    def tensor(self, name, shape, function):
+        """float32: `function` of numbers in [-1, 1) of 24 bits."""
+        values = np.empty(math.prod(shape), np.float32)
+        for first, bits in self.chunks(name, values.size):
+            u = (bits >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1.0
+            values[first : first + u.size] = function(u)
+        return values.reshape(shape)
+
+    def images(self, shape):
+        return self.tensor("images", shape, lambda u: u)
 
     def parameter(self, name, shape):
-        u = self.uniform(name, shape)
         if len(shape) > 1:
-            return u * math.sqrt(6.0 / math.prod(shape[1:]))
+            bound = math.sqrt(6.0 / math.prod(shape[1:]))
+            return self.tensor(name, shape, lambda u: u * bound)
         if name.endswith("running_mean"):
-            return 0.1 * u
+            return self.tensor(name, shape, lambda u: 0.1 * u)
         if name.endswith(".weight") or name.endswith("running_var"):
-            return 1.0 + 0.1 * u
+            return self.tensor(name, shape, lambda u: 1.0 + 0.1 * u)
         # Away from zero, so that few inputs of the ReLU behind a batch normalisation lie near it.
-        return np.where(u < 0, u - 1.0, u + 1.0)
+        return self.tensor(name, shape, lambda u: np.where(u < 0, u - 1.0, u + 1.0))
 
-    def labels(self):
-        return (self.bits("labels", BATCH) % np.uint64(CLASSES)).astype(np.int64)
+    def labels(self, count):
+        return (self.bits("labels", count) % np.uint64(CLASSES)).astype(np.int64)
 
 
 class Lenet5(nn.Module):
     """Caffe's form. Source: LeCun 1998; Caffe's examples/mnist/lenet."""
-
-    image = (1, 28, 28)
 
     def __init__(self):
         super().__init__()
@@ -111,17 +123,17 @@ class Block(nn.Module):
         return self.relu2(y + x)
 
 
-class Resnet20(nn.Module):
-    image = (3, 28, 28)
+class CifarResnet(nn.Module):
+    """Of depth 6n+2, with n blocks in each stage. Source: as Block."""
 
-    def __init__(self):
+    def __init__(self, n):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16, momentum=MOMENTUM)
         self.relu1 = nn.ReLU()
-        self.layer1 = nn.Sequential(Block(16, 16, 1), Block(16, 16, 1), Block(16, 16, 1))
-        self.layer2 = nn.Sequential(Block(16, 32, 2), Block(32, 32, 1), Block(32, 32, 1))
-        self.layer3 = nn.Sequential(Block(32, 64, 2), Block(64, 64, 1), Block(64, 64, 1))
+        self.layer1 = nn.Sequential(Block(16, 16, 1), *(Block(16, 16, 1) for _ in range(n - 1)))
+        self.layer2 = nn.Sequential(Block(16, 32, 2), *(Block(32, 32, 1) for _ in range(n - 1)))
+        self.layer3 = nn.Sequential(Block(32, 64, 2), *(Block(64, 64, 1) for _ in range(n - 1)))
         self.linear = nn.Linear(64, CLASSES)
 
     def forward(self, x):
@@ -129,23 +141,65 @@ class Resnet20(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-NETWORKS = {"lenet5": (Lenet5, 494), "resnet20": (Resnet20, 34)}  # with the seed that --search found
+def of_torchvision(name, **options):
+    return lambda classes=CLASSES: torchvision.models.get_model(name, num_classes=classes, **options)
+
+
+class Network(NamedTuple):
+    make: Callable
+    image: tuple
+    batch: int
+    seed: int  # that --search found
+    samples: int = 8
+    options: dict = {}  # of the zoo's network
+
+
+NO_DROPOUT = {"dropout": "0"}
+NETWORKS = {
+    "lenet5": Network(Lenet5, (1, 28, 28), 8, 494, 256),
+    "resnet20": Network(lambda: CifarResnet(3), (3, 28, 28), 8, 34, 256),
+    "resnet18": Network(of_torchvision("resnet18"), (3, 40, 40), 4, 9),
+    "resnet50": Network(of_torchvision("resnet50"), (3, 40, 40), 2, 13, 4),
+    "vgg11": Network(of_torchvision("vgg11", init_weights=False, dropout=0.0), (3, 32, 32), 2, 9, 8, NO_DROPOUT),
+    "alexnet": Network(of_torchvision("alexnet", dropout=0.0), (3, 64, 64), 2, 10, 8, NO_DROPOUT),
+}
+
+LOGITS_SEED = 1
+LOGITS_IMAGES = (16, 3, 40, 40)
+LOGITS_SCALE = 0.5  # in evaluation nothing is normalised: keeps the logits as small as a trained network's
+
+# With their published forms: what state_dicts.json lists.
+PUBLISHED = {
+    **{f"resnet{6 * n + 2}": lambda n=n: CifarResnet(n) for n in (3, 5, 9)},
+    **{name: lambda name=name: of_torchvision(name)(1000) for name in ("alexnet", "resnet18", "resnet34", "resnet50")},
+    **{name: lambda name=name: of_torchvision(name, init_weights=False)(1000) for name in ("vgg11", "vgg16")},
+}
+
+
+def is_tensor_of_ours(name):
+    return not name.endswith("num_batches_tracked")
+
+
+def fill(model, formula, scale=1):
+    """Gives `model` the formula's weights, through float32 so that both precisions start from the same numbers.
+
+    `scale` is that of the weights of convolutions and linear layers.
+    """
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if is_tensor_of_ours(name):
+                tensor.copy_(torch.from_numpy(formula.parameter(name, tuple(tensor.shape))))
+                if tensor.dim() > 1:
+                    tensor *= scale
+    return model
 
 
 def make(network, seed, dtype):
     """The network with the formula's weights, its images and its labels."""
     formula = Formula(seed)
-    model = network().to(dtype).train()
-    state = model.state_dict()
-    for name, tensor in state.items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        # Through float32, so that both precisions start from the same numbers.
-        value = formula.parameter(name, tuple(tensor.shape)).astype(np.float32)
-        state[name] = torch.from_numpy(value).to(dtype)
-    model.load_state_dict(state)
-    images = formula.uniform("images", (BATCH, *network.image)).astype(np.float32)
-    return model, torch.from_numpy(images).to(dtype), torch.from_numpy(formula.labels())
+    model = fill(network.make().to(dtype), formula).train()
+    images = torch.from_numpy(formula.images((network.batch, *network.image)))
+    return model, images.to(dtype), torch.from_numpy(formula.labels(network.batch))
 
 
 def margin_of(network, seed):
@@ -153,28 +207,30 @@ def margin_of(network, seed):
     model, images, _ = make(network, seed, torch.float64)
     margins = []
 
-    def of_relu(_module, inputs, _output):
+    def of_relu(_module, inputs):  # before it: some work in place
         margins.append(inputs[0].abs().min().item())
 
-    def of_pool(module, inputs, _output):
-        size = module.kernel_size
-        windows = inputs[0].unfold(2, size, size).unfold(3, size, size).flatten(4)
-        two = windows.topk(2, dim=-1).values
-        margins.append((two[..., 0] - two[..., 1]).min().item())
+    def of_pool(module, inputs):
+        size, stride, padding = module.kernel_size, module.stride, module.padding
+        padded = F.pad(inputs[0], (padding,) * 4, value=-math.inf)
+        two = padded.unfold(2, size, stride).unfold(3, size, stride).flatten(4).topk(2, dim=-1).values
+        gap = two[..., 0] - two[..., 1]
+        # Equal zeros are what a ReLU stopped: no gradient passes, whichever is chosen.
+        margins.append(gap[(two[..., 0] != 0) | (two[..., 1] != 0)].min().item())
 
     for module in model.modules():
         if isinstance(module, nn.ReLU):
-            module.register_forward_hook(of_relu)
+            module.register_forward_pre_hook(of_relu)
         if isinstance(module, nn.MaxPool2d):
-            module.register_forward_hook(of_pool)
+            module.register_forward_pre_hook(of_pool)
     with torch.no_grad():
         model(images)
     return min(margins)
 
 
-def step(network, seed):
+def step(network):
     """One training step in float32: loss, correct predictions, and every tensor of the result by name."""
-    model, images, labels = make(network, seed, torch.float32)
+    model, images, labels = make(network, network.seed, torch.float32)
     tensors = {}
 
     def record(name):
@@ -193,80 +249,154 @@ def step(network, seed):
     for name, parameter in model.named_parameters():
         tensors[f"gradient/{name}"] = parameter.grad
     for name, buffer in model.named_buffers():
-        if not name.endswith("num_batches_tracked"):
+        if is_tensor_of_ours(name):
             tensors[f"running/{name}"] = buffer
     arrays = {name: tensor.detach().numpy().astype(np.float32) for name, tensor in tensors.items()}
     return loss.item(), int((logits.argmax(1) == labels).sum()), dict(sorted(arrays.items()))
 
 
-def summarise(formula, name, array):
-    values = array.astype(np.float64).ravel()
-    if values.size <= SAMPLES:
+def short(value):
+    """Nine digits: all that a float32 has."""
+    return float(f"{value:.9g}")
+
+
+def projections(formula, name, values):
+    """Products with vectors of +1 and -1: vector p has the signs of bit 63 - p."""
+    products = np.zeros(PROJECTIONS)
+    for first, bits in formula.chunks(f"projections/{name}", values.size):
+        chunk = values[first : first + bits.size].astype(np.float64)
+        for p in range(PROJECTIONS):
+            negative = (bits >> np.uint64(63 - p) & np.uint64(1)).astype(bool)
+            products[p] += chunk.sum() - 2 * chunk[negative].sum()
+    return products
+
+
+def summarise(formula, name, array, samples):
+    values = array.ravel()
+    if values.size <= samples:
         indices = np.arange(values.size)
     else:
-        indices = (formula.bits(f"samples/{name}", SAMPLES) % np.uint64(values.size)).astype(np.int64)
-    signs = [
-        np.where(formula.bits(f"projection{p}/{name}", values.size) >> np.uint64(63), -1.0, 1.0)
-        for p in range(PROJECTIONS)
-    ]
+        indices = (formula.bits(f"samples/{name}", samples) % np.uint64(values.size)).astype(np.int64)
     return {
         "shape": list(array.shape),
-        "norm": float(np.linalg.norm(values)),
-        "samples": [float(f"{values[i]:.9g}") for i in indices],
-        "projections": [float(np.dot(s, values)) for s in signs],
+        "norm": short(math.sqrt(np.square(values, dtype=np.float64).sum())),
+        "samples": [short(values[i]) for i in indices],
+        "projections": [short(product) for product in projections(formula, name, values)],
     }
 
 
+def write_json(name, value, line_break):
+    """Compact, but for a new line at each `line_break`."""
+    text = json.dumps(value, indent=None, separators=(",", ":")).replace(line_break, line_break[:-1] + "\n" + '"')
+    (pathlib.Path(__file__).parent / f"{name}.json").write_text(text + "\n")
+
+
 def write_golden(name):
-    network, seed = NETWORKS[name]
-    loss, correct, tensors = step(network, seed)
+    network = NETWORKS[name]
+    loss, correct, tensors = step(network)
+    formula = Formula(network.seed)
     golden = {
         "script": "tests/golden/make_golden.py",
         "pytorch": torch.__version__,
         "network": name,
-        "seed": seed,
+        "options": network.options,
+        "seed": network.seed,
         "image": list(network.image),
         "classes": CLASSES,
-        "batch": BATCH,
+        "batch": network.batch,
         "momentum": MOMENTUM,
-        "margin": margin_of(network, seed),
+        "margin": margin_of(network, network.seed),
         "loss": loss,
         "correct": correct,
-        "tensors": {key: summarise(Formula(seed), key, value) for key, value in tensors.items()},
+        "tensors": {key: summarise(formula, key, value, network.samples) for key, value in tensors.items()},
     }
-    path = pathlib.Path(__file__).parent / f"{name}.json"
-    path.write_text(json.dumps(golden, indent=None, separators=(",", ":")).replace('},"', '},\n"') + "\n")
+    write_json(name, golden, '},"')
+
+
+def write_logits():
+    """The logits of a resnet18 in evaluation, for the formula's weights and images."""
+    formula = Formula(LOGITS_SEED)
+    model = fill(NETWORKS["resnet18"].make(), formula, LOGITS_SCALE).eval()
+    with torch.no_grad():
+        logits = model(torch.from_numpy(formula.images(LOGITS_IMAGES)))
+    golden = {
+        "script": "tests/golden/make_golden.py",
+        "pytorch": torch.__version__,
+        "network": "resnet18",
+        "seed": LOGITS_SEED,
+        "images": list(LOGITS_IMAGES),
+        "scale": LOGITS_SCALE,
+        "classes": CLASSES,
+        "logits": [short(value) for value in logits.numpy().ravel()],
+    }
+    write_json("resnet18_logits", golden, ',"')
+
+
+def write_state_dicts():
+    """Every parameter's and running value's name and shape, in PyTorch's order."""
+    published = {}
+    for name, network in sorted(PUBLISHED.items()):
+        model = network()
+        published[name] = {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "state_dict": [[k, list(v.shape)] for k, v in model.state_dict().items() if is_tensor_of_ours(k)],
+        }
+    write_json("state_dicts", published, '},"')
+
+
+def write_safetensors(path, arrays):
+    header, offset = {}, 0
+    raw = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    for key, array in raw.items():
+        dtype = {"<f4": "F32", "<i8": "I64"}[array.dtype.str]
+        header[key] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for array in raw.values():
+            file.write(array.tobytes())
 
 
 def write_full(name, path):
-    network, seed = NETWORKS[name]
-    loss, _, tensors = step(network, seed)
-    tensors = {**tensors, "loss": np.array([loss], dtype=np.float32)}
-    header, data = {}, b""
-    for key, array in tensors.items():
-        raw = array.astype("<f4").tobytes()
-        header[key] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data)
+    loss, _, tensors = step(NETWORKS[name])
+    write_safetensors(path, {**tensors, "loss": np.array([loss], dtype=np.float32)})
+
+
+def write_model_and_logits(model_path, logits_path):
+    """torchvision's resnet18 as PyTorch itself starts and saves it, with running values of real activations."""
+    torch.manual_seed(LOGITS_SEED)
+    model = torchvision.models.resnet18()
+    images = torch.randn(LOGITS_IMAGES)
+    with torch.no_grad():
+        model.train()
+        for _ in range(20):
+            model(torch.randn(LOGITS_IMAGES))
+        logits = model.eval()(images)
+    write_safetensors(model_path, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
+    write_safetensors(logits_path, {"images": images.numpy(), "logits": logits.numpy()})
 
 
 def search(name, count):
-    margins = sorted(((margin_of(NETWORKS[name][0], seed), seed) for seed in range(count)), reverse=True)
+    margins = sorted(((margin_of(NETWORKS[name], seed), seed) for seed in range(count)), reverse=True)
     for margin, seed in margins[:5]:
-        print(f"seed {seed}: margin {margin:.3g}")
+        print(f"seed {seed}: margin {margin:.3g}", flush=True)
 
 
 def main(arguments):
     torch.set_num_threads(1)
-    if not arguments:
-        for name in NETWORKS:
-            write_golden(name)
-    elif len(arguments) == 3 and arguments[0] == "--full":
+    if len(arguments) == 3 and arguments[0] == "--full":
         write_full(arguments[1], arguments[2])
+    elif len(arguments) == 3 and arguments[0] == "--logits":
+        write_model_and_logits(arguments[1], arguments[2])
     elif len(arguments) == 3 and arguments[0] == "--search":
         search(arguments[1], int(arguments[2]))
+    elif set(arguments) <= set(NETWORKS):
+        for name in arguments or NETWORKS:
+            write_golden(name)
+        write_logits()
+        write_state_dicts()
     else:
         sys.exit(__doc__)
 

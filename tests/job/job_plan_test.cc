@@ -97,6 +97,108 @@ TEST(JobPlan, RefusesNormalisationForOtherChannels) {
   EXPECT_THAT(plan.status().message(), HasSubstr("data.normalize is for 3 channels, the images have 1"));
 }
 
+// A row through `left`, an image through `pool` and `right`; their sum.
+JobSpec TwoInputJob() {
+  JobSpec job = SmallJob();
+  const Options to_classes({{"out_features", "3"}});
+  job.model.layers = {{.name = "left", .type = "linear", .inputs = {"spectrum"}, .options = to_classes},
+                      {.name = "pool", .type = "global_avg_pool", .inputs = {"height"}},
+                      {.name = "right", .type = "linear", .options = to_classes},
+                      {.name = "sum", .type = "add", .inputs = {"left", "right"}}};
+  return job;
+}
+
+std::vector<nn::InputSpec> TwoInputs() { return {{"spectrum", {144}}, {"height", {21, 7, 7}}}; }
+
+std::shared_ptr<const Dataset> TwoInputData(uint32_t size, std::vector<nn::InputSpec> inputs = TwoInputs()) {
+  return std::make_shared<FakeInputs>(size, std::move(inputs));
+}
+
+TEST(JobPlanWithTwoInputs, GivesTheNetworkTheInputsOfTheData) {
+  const auto plan = MakeJobPlan(TwoInputJob(), {TwoInputData(47), TwoInputData(20)});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->graph->inputs(), TwoInputs());
+  EXPECT_EQ(plan->graph->num_parameters(), 144 * 3 + 3 + 21 * 3 + 3);
+}
+
+TEST(JobPlanWithTwoInputs, RefusesATestSetOfOtherInputs) {
+  const auto error = [](std::vector<nn::InputSpec> inputs) {
+    return Text(MakeJobPlan(TwoInputJob(), {TwoInputData(47), TwoInputData(20, std::move(inputs))}).status());
+  };
+  EXPECT_EQ(error({{"spectrum", {100}}, {"height", {21, 7, 7}}}),
+            "job.yaml:9:5: test samples have spectrum [100], height [21,7,7] but training samples have "
+            "spectrum [144], height [21,7,7]");
+  EXPECT_THAT(error({{"height", {21, 7, 7}}, {"spectrum", {144}}}),
+              StartsWith("job.yaml:9:5: test samples have"));
+  EXPECT_THAT(error({{"image", {1, 2, 2}}}), HasSubstr("test samples have image [1,2,2]"));
+}
+
+TEST(JobPlanWithTwoInputs, NamesAnInputThatTheNetworkDoesNotUse) {
+  JobSpec job = TwoInputJob();
+  job.model.layers.resize(1);
+  EXPECT_EQ(Text(MakeJobPlan(job, {TwoInputData(47), nullptr}).status()),
+            "job.yaml:2:1: no layer uses the input `height`; name it in a layer's `inputs`");
+}
+
+TEST(JobPlanWithTwoInputs, TheZooTakesImagesAlone) {
+  JobSpec job = SmallJob();
+  job.model.layers.clear();
+  job.model.name = "resnet20";
+  EXPECT_THAT(
+      Text(MakeJobPlan(job, {TwoInputData(47), nullptr}).status()),
+      StartsWith("job.yaml:2:1: network `resnet20` takes one input, `image` [C,H,W], but samples have "
+                 "spectrum [144], height [21,7,7]"));
+  EXPECT_THAT(Text(MakeJobPlan(job, {TwoInputData(47, {{"height", {1, 8, 8}}}), nullptr}).status()),
+              HasSubstr("but samples have height [1,8,8]"));
+}
+
+TEST(JobPlanWithTwoInputs, NormalisationIsMeasured) {
+  JobSpec job = TwoInputJob();
+  job.data.normalize = {.measured = false, .mean = {0.5}, .std = {1}};
+  EXPECT_THAT(Text(MakeJobPlan(job, {TwoInputData(47), nullptr}).status()),
+              HasSubstr("data.normalize is `measured` where samples have several inputs"));
+}
+
+TEST(JobPlan, RefusesATestSetOfOtherClasses) {
+  const std::vector<nn::InputSpec> image = {{"image", {1, 2, 2}}};
+  const auto train = std::make_shared<FakeInputs>(47, image, std::vector<std::string>{"cat", "dog", "emu"});
+  const auto test = std::make_shared<FakeInputs>(20, image, std::vector<std::string>{"cat", "emu"});
+  EXPECT_EQ(Text(MakeJobPlan(SmallJob(), {train, test}).status()),
+            "job.yaml:9:5: the classes to test are cat, emu but those to train are cat, dog, emu");
+}
+
+TEST(JobPlan, RefusesATestSetThatMayOverlap) {
+  class Overlapping : public FakeInputs {
+   public:
+    using FakeInputs::FakeInputs;
+    absl::Status CheckBeside(const Dataset&) const override { return absl::InvalidArgumentError("overlaps"); }
+  };
+  const std::vector<nn::InputSpec> image = {{"image", {1, 2, 2}}};
+  const auto test = std::make_shared<Overlapping>(20, image);
+  EXPECT_EQ(Text(MakeJobPlan(SmallJob(), {MakeFakeDataset(47), test}).status()), "job.yaml:9:5: overlaps");
+}
+
+TEST(JobPlan, AugmentsWhatIsAnImageByLessThanItsSize) {
+  JobSpec job = SmallJob();
+  EXPECT_FALSE(MakeAugmentation(job).has_value()) << "none by default";
+  job.data.augment = {.flip = true, .crop_padding = 1};
+  EXPECT_TRUE(MakeJobPlan(job, {MakeFakeDataset(47), nullptr}).ok());
+  ASSERT_TRUE(MakeAugmentation(job).has_value());
+  const auto same = Augmentation(job.seed, {.flip = true, .crop_padding = 1});
+  for (uint32_t sample = 0; sample < 20; ++sample) {
+    EXPECT_EQ(MakeAugmentation(job)->ChangeOf(2, sample).down, same.ChangeOf(2, sample).down);
+    EXPECT_EQ(MakeAugmentation(job)->ChangeOf(2, sample).flip, same.ChangeOf(2, sample).flip);
+  }
+  job.data.augment.crop_padding = 2;
+  EXPECT_EQ(Text(MakeJobPlan(job, {MakeFakeDataset(47), nullptr}).status()),
+            "data.augment crops by 2 pixels may leave nothing of image [1,2,2]");
+  job = TwoInputJob();
+  job.data.augment.flip = true;
+  EXPECT_TRUE(MakeJobPlan(job, {TwoInputData(47), nullptr}).ok());
+  EXPECT_THAT(Text(MakeJobPlan(job, {TwoInputData(47, {{"spectrum", {144}}}), nullptr}).status()),
+              HasSubstr("data.augment has no image [C,H,W] to change: samples have spectrum [144]"));
+}
+
 TEST(OpenJobData, NamesUnknownFormatAndPosition) {
   const DataSpec spec{.train = {.name = "idy", .where = "job.yaml:8:12"}};
   EXPECT_THAT(Text(OpenJobData(spec).status()),

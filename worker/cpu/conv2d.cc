@@ -47,8 +47,9 @@ class Conv2dOp final : public LayerOp<nn::Conv2d> {
   // the arithmetic on them is lost (more than half of it for 20 -> 50 channels); channels-last pads less.
   Forward::primitive_desc ChooseForward(const Planner& planner, bool relu) const {
     const Dims source = planner.InputDims(0), output = planner.OutputDims();
-    const bool fits = source[1] % kChannelBlock == 0 || planner.ReadsImages();
-    if (!fits || layer().out_channels % kChannelBlock != 0) {
+    const int64_t in = source[1] / layer().groups, out = layer().out_channels / layer().groups;
+    const bool fits = in % kChannelBlock == 0 || planner.ReadsImages();
+    if (!fits || out % kChannelBlock != 0) {
       const auto descriptor = MakeForward(planner, ChannelsLast(source), ChannelsLast(output), relu);
       if (!IsFallback(descriptor)) return descriptor;
     }
@@ -58,13 +59,14 @@ class Conv2dOp final : public LayerOp<nn::Conv2d> {
   Forward::primitive_desc MakeForward(const Planner& planner, const Layout& source, const Layout& output,
                                       bool relu) const {
     const Forward::desc operation(planner.forward_kind(), kDirect, source, AnyLayout(WeightDims(planner)),
-                                  BiasLayout(), output, Strides(), Padding(), Padding());
+                                  BiasLayout(), output, Strides(), Dilation(), Padding(), Padding());
     return {operation, Planner::Attributes(relu), planner.engine()};
   }
 
   void PlanWeightGradient(Planner& planner) {
     const BackwardWeights::desc operation(kDirect, forward_.src_desc(), AnyLayout(WeightDims(planner)),
-                                          BiasLayout(), forward_.dst_desc(), Strides(), Padding(), Padding());
+                                          BiasLayout(), forward_.dst_desc(), Strides(), Dilation(), Padding(),
+                                          Padding());
     const BackwardWeights::primitive_desc descriptor(operation, Planner::Attributes(), planner.engine(),
                                                      forward_);
     const Tensor gradient = planner.WeightGradient(0, RowMajor(WeightDims(planner)));
@@ -80,7 +82,7 @@ class Conv2dOp final : public LayerOp<nn::Conv2d> {
 
   void PlanInputGradient(Planner& planner) {
     const BackwardData::desc operation(kDirect, forward_.src_desc(), AnyLayout(WeightDims(planner)),
-                                       forward_.dst_desc(), Strides(), Padding(), Padding());
+                                       forward_.dst_desc(), Strides(), Dilation(), Padding(), Padding());
     const BackwardData::primitive_desc descriptor(operation, Planner::Attributes(), planner.engine(),
                                                   forward_);
     const bool as_forward = descriptor.weights_desc() == weights_.layout();
@@ -93,12 +95,18 @@ class Conv2dOp final : public LayerOp<nn::Conv2d> {
     planner.DeliverInputGradient(0, gradient);
   }
 
+  // Groups are a dimension of their own, in front; in memory that is the same.
   Dims WeightDims(const Planner& planner) const {
-    return {layer().out_channels, planner.InputDims(0)[1], layer().kernel_h, layer().kernel_w};
+    const int64_t groups = layer().groups;
+    const int64_t out = layer().out_channels / groups, in = planner.InputDims(0)[1] / groups;
+    if (groups == 1) return {out, in, layer().kernel_h, layer().kernel_w};
+    return {groups, out, in, layer().kernel_h, layer().kernel_w};
   }
   // Without a bias: the empty layout, by which oneDNN knows.
   Layout BiasLayout() const { return layer().bias ? RowMajor({layer().out_channels}) : Layout(); }
   Dims Strides() const { return {layer().stride, layer().stride}; }
+  // Counted in gaps: 0 for neighbours.
+  Dims Dilation() const { return {layer().dilation - 1, layer().dilation - 1}; }
   Dims Padding() const { return {layer().padding, layer().padding}; }
 
   Forward::primitive_desc forward_;

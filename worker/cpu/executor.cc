@@ -35,12 +35,12 @@ class CpuExecutor final : public nn::Executor {
   CpuExecutor(std::shared_ptr<const nn::Graph> graph, const nn::ExecutorOptions& options)
       : graph_(std::move(graph)), options_(options), engine_(dnnl::engine::kind::cpu, 0) {}
 
-  absl::StatusOr<nn::StepResult> Step(const nn::Batch& batch, const nn::StepKey& /*key*/,
+  absl::StatusOr<nn::StepResult> Step(const nn::Batch& batch, const nn::StepKey& key,
                                       nn::ParameterExchange* exchange) override {
     TESSERA_RETURN_IF_ERROR(nn::CheckBatch(*graph_, batch));
     const ThreadScope threads(options_.threads);
     TESSERA_ASSIGN_OR_RETURN(Plan * plan, PlanFor(batch.size(), /*training=*/true));
-    TESSERA_ASSIGN_OR_RETURN(const nn::EvaluationResult sums, plan->Forward(batch, exchange));
+    TESSERA_ASSIGN_OR_RETURN(const nn::EvaluationResult sums, plan->Forward(batch, key, exchange));
     TESSERA_RETURN_IF_ERROR(plan->Backward(exchange));
     return nn::StepResult{sums.loss_sum / static_cast<double>(batch.size()), sums.correct};
   }
@@ -50,7 +50,7 @@ class CpuExecutor final : public nn::Executor {
     TESSERA_RETURN_IF_ERROR(nn::CheckBatch(*graph_, batch));
     const ThreadScope threads(options_.threads);
     TESSERA_ASSIGN_OR_RETURN(Plan * plan, PlanFor(batch.size(), /*training=*/false));
-    return plan->Forward(batch, exchange);
+    return plan->Forward(batch, {}, exchange);
   }
 
   std::string Fingerprint() const override {

@@ -56,7 +56,7 @@ bool IsPadded(const Layout& layout) {
 }  // namespace
 
 Layout RowMajor(const Dims& dims) {
-  static constexpr std::array kTags = {Tag::a, Tag::ab, Tag::abc, Tag::abcd};
+  static constexpr std::array kTags = {Tag::a, Tag::ab, Tag::abc, Tag::abcd, Tag::abcde};
   TESSERA_CHECK(!dims.empty() && dims.size() <= kTags.size());
   return Layout(dims, kFloat, kTags[dims.size() - 1]);
 }
@@ -72,6 +72,13 @@ Layout LayoutLike(const Layout& like, const Dims& dims) {
   return ChannelsLast(dims);
 }
 
+int64_t ChannelBlock(const Layout& layout) {
+  const dnnl_blocking_desc_t& blocking = layout.data.format_desc.blocking;
+  TESSERA_CHECK(layout.data.ndims == 4 && blocking.inner_nblks <= 1);
+  TESSERA_CHECK(blocking.inner_nblks == 0 || blocking.inner_idxs[0] == 1);
+  return blocking.inner_nblks == 0 ? 1 : blocking.inner_blks[0];
+}
+
 bool SamePlaces(const Layout& a, const Layout& b) {
   return a.dims() == b.dims() && IsPadded(a) == IsPadded(b) && Extents(a) == Extents(b);
 }
@@ -84,13 +91,17 @@ Dims WithBatch(int64_t batch, const Shape& shape) {
 
 ImageIndex::ImageIndex(const Layout& layout) {
   const dnnl_blocking_desc_t& blocking = layout.data.format_desc.blocking;
-  TESSERA_CHECK(layout.data.ndims == 4 && blocking.inner_nblks <= 1);
-  TESSERA_CHECK(blocking.inner_nblks == 0 || blocking.inner_idxs[0] == 1);
-  block_ = blocking.inner_nblks == 0 ? 1 : blocking.inner_blks[0];
+  block_ = ChannelBlock(layout);
   batch_stride_ = blocking.strides[0];
   channel_stride_ = blocking.strides[1];
   row_stride_ = blocking.strides[2];
   column_stride_ = blocking.strides[3];
+}
+
+std::vector<int64_t> ImageIndex::Channels(int64_t count) const {
+  std::vector<int64_t> offsets;
+  for (int64_t c = 0; c < count; ++c) offsets.push_back(Channel(c));
+  return offsets;
 }
 
 }  // namespace tessera::cpu

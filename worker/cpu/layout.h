@@ -2,7 +2,9 @@
 // channels that oneDNN chose.
 #pragma once
 
+#include <cstdint>
 #include <dnnl.hpp>
+#include <vector>
 
 #include "common/shape.h"
 
@@ -24,6 +26,9 @@ Layout AnyLayout(const Dims& dims);
 // or else channels last.
 Layout LayoutLike(const Layout& like, const Dims& dims);
 
+// Of how many channels a block of [N,C,H,W] is; 1 where there are none.
+int64_t ChannelBlock(const Layout& layout);
+
 // Whether both put the same elements at the same places (strides of dimensions of size 1 do not count).
 bool SamePlaces(const Layout& a, const Layout& b);
 
@@ -36,6 +41,8 @@ class ImageIndex {
   explicit ImageIndex(const Layout& layout);
 
   int64_t Channel(int64_t c) const { return c / block_ * channel_stride_ + c % block_; }
+  // Channel(0) .. Channel(count-1), for inner loops: a division costs more than most of their work.
+  std::vector<int64_t> Channels(int64_t count) const;
   int64_t Pixel(int64_t n, int64_t h, int64_t w) const {
     return n * batch_stride_ + h * row_stride_ + w * column_stride_;
   }

@@ -76,24 +76,31 @@ absl::Status Plan::Build(const dnnl::engine& engine) {
     TESSERA_RETURN_IF_ERROR(Guarded(node(n), [&] { ops[n]->PlanBackward(planner); }));
   }
   programs_ = planner.TakePrograms();
-  images_ = planner.TakeImages();
+  inputs_ = planner.TakeInputs();
   arena_ = planner.TakeArena();
   return Guarded(graph_->nodes().back(), [&] { arena_.Allocate(); });
 }
 
-absl::StatusOr<nn::EvaluationResult> Plan::Forward(const nn::Batch& batch, nn::ParameterExchange* exchange) {
+absl::StatusOr<nn::EvaluationResult> Plan::Forward(const nn::Batch& batch, const nn::StepKey& key,
+                                                   nn::ParameterExchange* exchange) {
   TESSERA_CHECK(batch.size() == batch_);
-  for (const dnnl::memory& memory : images_) Point(memory, batch.images.data());
+  bool finite = true;
+  for (size_t k = 0; k < inputs_.size(); ++k) {
+    for (const dnnl::memory& memory : inputs_[k]) Point(memory, batch.inputs[k].data());
+    finite = finite && nn::AllFinite(batch.inputs[k]);
+  }
   run_.labels = batch.labels;
+  run_.key = key;
   run_.finite = true;
-  bool finite = nn::AllFinite(batch.images);
   for (int n = 0; n < static_cast<int>(programs_.size()); ++n) {
     TESSERA_RETURN_IF_ERROR(BindWeights(n, exchange));
     TESSERA_RETURN_IF_ERROR(RunSteps(n, programs_[n].forward));
     finite = finite && finite_weights_[n];
   }
   if (!finite || !run_.finite || !std::isfinite(run_.loss_sum)) return NameNotFinite();
-  return nn::EvaluationResult{run_.loss_sum, run_.correct};
+  nn::EvaluationResult result{run_.loss_sum, run_.correct, {}};
+  if (!training_) result.logits.assign(run_.logits.begin(), run_.logits.end());
+  return result;
 }
 
 absl::Status Plan::Backward(nn::ParameterExchange* exchange) {

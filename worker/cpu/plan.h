@@ -30,9 +30,10 @@ class Plan {
   bool training() const { return training_; }
   size_t arena_bytes() const { return arena_.bytes(); }
 
-  // Losses are summed over the batch. `batch` has the plan's size and is valid.
+  // Losses are summed over the batch; logits are given in evaluation alone. `batch` has the plan's size and is valid; `key` counts in training.
   // Errors: kOutOfRange, the first layer whose output is not finite; those of `exchange`.
-  absl::StatusOr<nn::EvaluationResult> Forward(const nn::Batch& batch, nn::ParameterExchange* exchange);
+  absl::StatusOr<nn::EvaluationResult> Forward(const nn::Batch& batch, const nn::StepKey& key,
+                                               nn::ParameterExchange* exchange);
 
   // In training, after Forward on the same batch, whose weights are still there.
   absl::Status Backward(nn::ParameterExchange* exchange);
@@ -54,7 +55,7 @@ class Plan {
   const bool training_;
   std::vector<bool> needs_gradient_;   // by node
   std::vector<NodeProgram> programs_;  // by node
-  std::vector<dnnl::memory> images_;   // every memory over the batch's images
+  std::vector<std::vector<dnnl::memory>> inputs_;  // by input of the batch: every memory over it
   Arena arena_;
   std::vector<bool> finite_weights_;  // by node, in this step
   Run run_;

@@ -44,7 +44,11 @@ Planner::Planner(const nn::Graph& graph, int64_t batch, bool training, const dnn
       gradients_(graph.nodes().size()),
       relu_fusion_(graph.nodes().size(), ReluFusion::kNone),
       programs_(graph.nodes().size()) {
-  image_ = MakeTensor(Tensor::kImages, RowMajor(WithBatch(batch, graph.image())));
+  input_memories_.resize(graph.inputs().size());
+  for (const nn::InputSpec& input : graph.inputs()) {
+    const int buffer = Tensor::kFirstInput - static_cast<int>(inputs_.size());
+    inputs_.push_back(MakeTensor(buffer, RowMajor(WithBatch(batch, input.shape))));
+  }
 }
 
 void Planner::BeginForward(int node) {
@@ -63,7 +67,7 @@ dnnl::prop_kind Planner::forward_kind() const {
 
 Tensor Planner::Input(size_t i) const {
   const int input = node().inputs[i];
-  return input == nn::Graph::kImage ? image_ : *values_[input];
+  return nn::Graph::IsInput(input) ? inputs_[nn::Graph::InputIndex(input)] : *values_[input];
 }
 
 Tensor Planner::InputAs(size_t i, const Layout& layout) { return InLayout(Input(i), layout); }
@@ -99,17 +103,12 @@ Tensor Planner::NewInputGradient(size_t i, const Layout& layout) {
 }
 
 void Planner::DeliverInputGradient(size_t i, const Tensor& gradient) {
+  if (!NeedsInputGradient(i)) return;
   std::optional<Tensor>& target = gradients_[node().inputs[i]];
-  switch (gradient_plan_.InputGradient(node_, i)) {
-    case GradientWrite::kSkip:
-      return;
-    case GradientWrite::kStore:
-      if (target.has_value()) return;  // written in place
-      target = NewTensor(Input(i).layout());
-      return Reorder(gradient, *target);
-    case GradientWrite::kAdd:
-      return Reorder(gradient, *target, /*add=*/true);
-  }
+  const bool add = gradient_plan_.InputGradient(node_, i) == GradientWrite::kAdd;
+  if (!add && target.has_value()) return;  // written in place
+  if (!add) target = NewTensor(Input(i).layout());
+  Reorder(gradient, *target, add);
 }
 
 void Planner::PassInputGradient(size_t i, const Tensor& gradient) {
@@ -189,7 +188,7 @@ Tensor Planner::View(const Tensor& tensor, const Layout& layout) {
 
 Tensor Planner::MakeTensor(int buffer, const Layout& layout) {
   const Tensor tensor{dnnl::memory(layout, engine_, DNNL_MEMORY_NONE), buffer};
-  if (buffer == Tensor::kImages) images_.push_back(tensor.memory);
+  if (buffer <= Tensor::kFirstInput) input_memories_[Tensor::kFirstInput - buffer].push_back(tensor.memory);
   if (buffer >= 0) arena_.Bind(buffer, tensor.memory);
   return tensor;
 }

@@ -43,7 +43,7 @@ class Planner {
   void BeginBackward(int node);
   bool NeedsGradient(int node) const { return gradient_plan_.NeedsGradient(node); }
   std::vector<NodeProgram> TakePrograms() { return std::move(programs_); }
-  std::vector<dnnl::memory> TakeImages() { return std::move(images_); }
+  std::vector<std::vector<dnnl::memory>> TakeInputs() { return std::move(input_memories_); }
   Arena TakeArena() { return std::move(arena_); }
 
   // --- For ops: the node.
@@ -52,12 +52,13 @@ class Planner {
   bool training() const { return training_; }
   const dnnl::engine& engine() const { return engine_; }
   dnnl::prop_kind forward_kind() const;
-  bool ReadsImages() const { return node().inputs[0] == nn::Graph::kImage; }
+  // Whether the first input comes from the batch: there is no gradient below.
+  bool ReadsImages() const { return nn::Graph::IsInput(node().inputs[0]); }
   Dims InputDims(size_t i) const { return WithBatch(batch_, graph_.InputShape(node(), i)); }
   Dims OutputDims() const { return WithBatch(batch_, node().output); }
 
   // --- Values.
-  // Input `i` as its layer made it; images are row-major.
+  // Input `i` as its layer made it; those of the batch are row-major.
   Tensor Input(size_t i) const;
   // Input `i` in `layout`, reordered where it is not.
   Tensor InputAs(size_t i, const Layout& layout);
@@ -125,8 +126,8 @@ class Planner {
   int node_ = 0;
   bool backward_ = false;
   Arena arena_;
-  std::vector<dnnl::memory> images_;  // every memory over the batch's images
-  Tensor image_;
+  std::vector<std::vector<dnnl::memory>> input_memories_;  // by input: every memory over it
+  std::vector<Tensor> inputs_;                             // of the batch
   std::vector<std::optional<Tensor>> values_;     // by node
   std::vector<std::optional<Tensor>> gradients_;  // by node; none before its first writer's turn
   std::vector<ReluFusion> relu_fusion_;           // by node

@@ -10,6 +10,7 @@
 
 #include "absl/types/span.h"
 #include "worker/cpu/tensor.h"
+#include "worker/nn/executor.h"
 
 namespace tessera::cpu {
 
@@ -17,9 +18,11 @@ namespace tessera::cpu {
 struct Run {
   dnnl::stream stream;
   absl::Span<const int32_t> labels;  // [N]
+  nn::StepKey key;                   // of the step's randomness; in training
   double loss_sum = 0;               // over the batch, in order
   int64_t correct = 0;
-  bool finite = true;  // false: a step saw a number that is not, which its output may hide
+  absl::Span<const float> logits;  // [N,classes]: what the loss read, until the next pass
+  bool finite = true;              // false: a step saw a number that is not, which its output may hide
 };
 
 using Step = std::function<void(Run& run)>;

@@ -6,10 +6,10 @@
 namespace tessera::cpu {
 
 // Copies refer to the same memory. `memory` has no address before the plan's arena is allocated; that of
-// images, parameters and parameter gradients is set anew in every step.
+// inputs, parameters and parameter gradients is set anew in every step.
 struct Tensor {
-  static constexpr int kExternal = -1;  // belongs to the caller of the step
-  static constexpr int kImages = -2;    // the batch's images
+  static constexpr int kExternal = -1;    // belongs to the caller of the step
+  static constexpr int kFirstInput = -2;  // kFirstInput - k: input k of the batch
 
   dnnl::memory memory;
   int buffer = kExternal;  // of the arena, or one of the above

@@ -13,7 +13,7 @@ BackwardPlan::BackwardPlan(const Graph& graph) {
     needs_gradient_[n] = nodes[n].weight_block >= 0;
     last_use_[n] = n;
     for (int input : nodes[n].inputs) {
-      if (input == Graph::kImage) continue;
+      if (Graph::IsInput(input)) continue;
       if (needs_gradient_[input]) needs_gradient_[n] = true;
       ++uses_[input];
       last_use_[input] = n;
@@ -22,7 +22,7 @@ BackwardPlan::BackwardPlan(const Graph& graph) {
   std::vector<bool> stored(count, false);
   for (int n = count - 1; n >= 0; --n) {
     for (int input : nodes[n].inputs) {
-      if (input == Graph::kImage || !needs_gradient_[input]) {
+      if (Graph::IsInput(input) || !needs_gradient_[input]) {
         writes_[n].push_back(GradientWrite::kSkip);
       } else {
         writes_[n].push_back(stored[input] ? GradientWrite::kAdd : GradientWrite::kStore);

@@ -4,6 +4,7 @@
 
 #include "absl/base/casts.h"
 #include "absl/strings/str_cat.h"
+#include "common/status.h"
 
 namespace tessera::nn {
 namespace {
@@ -29,15 +30,26 @@ bool NoExponentIsFull(absl::Span<const T> values, Bits exponent) {
   return bad == 0;
 }
 
+// Of the values that a batch of `samples` has of `input`.
+absl::Status CheckLength(const InputSpec& input, int64_t samples, size_t values) {
+  const int64_t expected = samples * NumElements(input.shape);
+  if (static_cast<int64_t>(values) == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("the batch has ", values, " ", input.name, " values; ",
+                                                 samples,
+                                                 input.name == kImageName ? " images of " : " samples of ",
+                                                 ToString(input.shape), " have ", expected));
+}
+
 }  // namespace
 
 absl::Status CheckBatch(const Graph& graph, const Batch& batch) {
   if (batch.labels.empty()) return absl::InvalidArgumentError("the batch is empty");
-  const int64_t expected = batch.size() * NumElements(graph.image());
-  if (static_cast<int64_t>(batch.images.size()) != expected) {
-    return absl::InvalidArgumentError(absl::StrCat("the batch has ", batch.images.size(), " image values; ",
-                                                   batch.size(), " images of ", ToString(graph.image()),
-                                                   " have ", expected));
+  if (batch.inputs.size() != graph.inputs().size()) {
+    return absl::InvalidArgumentError(absl::StrCat("the batch has ", batch.inputs.size(),
+                                                   " inputs, the network ", graph.inputs().size()));
+  }
+  for (size_t k = 0; k < batch.inputs.size(); ++k) {
+    TESSERA_RETURN_IF_ERROR(CheckLength(graph.inputs()[k], batch.size(), batch.inputs[k].size()));
   }
   for (size_t n = 0; n < batch.labels.size(); ++n) {
     if (batch.labels[n] >= 0 && batch.labels[n] < graph.classes()) continue;

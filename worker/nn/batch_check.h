@@ -9,7 +9,7 @@
 
 namespace tessera::nn {
 
-// Errors: kInvalidArgument, an empty batch, images of another length, a label out of range.
+// Errors: kInvalidArgument, an empty batch, inputs of another number or length, a label out of range.
 absl::Status CheckBatch(const Graph& graph, const Batch& batch);
 
 // Rows of `logits` [N,classes] whose largest value (ties: the lowest class) is the label.

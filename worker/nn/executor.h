@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,8 +18,14 @@ namespace tessera::nn {
 
 // A minibatch in host memory; the caller owns it until the call returns.
 struct Batch {
-  absl::Span<const float> images;    // [N,C,H,W], normalised
-  absl::Span<const int32_t> labels;  // [N], 0 .. classes-1
+  Batch() = default;
+  // Of the one input of a network of images.
+  Batch(absl::Span<const float> images, absl::Span<const int32_t> labels) : inputs{images}, labels(labels) {}
+  Batch(std::vector<absl::Span<const float>> inputs, absl::Span<const int32_t> labels)
+      : inputs(std::move(inputs)), labels(labels) {}
+
+  std::vector<absl::Span<const float>> inputs;  // as the graph's: [N,C,H,W] or [N,F] each, normalised
+  absl::Span<const int32_t> labels;             // [N], 0 .. classes-1
   int64_t size() const { return static_cast<int64_t>(labels.size()); }
 };
 
@@ -52,6 +60,7 @@ struct StepResult {
 struct EvaluationResult {
   double loss_sum = 0;  // summed in float64 over the batch, in order
   int64_t correct = 0;
+  std::vector<float> logits;  // [N,classes]: what the loss reads
 };
 
 // Not thread-safe. Deterministic: the same calls give the same bits on the same machine, whatever ran before.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -12,7 +13,6 @@
 namespace tessera::nn {
 namespace {
 
-constexpr char kImageName[] = "image";
 constexpr char kLossKind[] = "softmax_cross_entropy";
 
 // "job.yaml:20:7: layer `conv2`"; without a position, the layer alone.
@@ -60,8 +60,9 @@ void NameLayers(std::vector<LayerSpec>& layers) {
 class Graph::Builder {
  public:
   // `layers` are the specs of all nodes; the last one is the loss.
-  Builder(const std::vector<LayerSpec>& layers, const Shape& image, int64_t classes) : layers_(layers) {
-    graph_.image_ = image;
+  Builder(const std::vector<LayerSpec>& layers, std::vector<InputSpec> inputs, int64_t classes)
+      : layers_(layers) {
+    graph_.inputs_ = std::move(inputs);
     graph_.classes_ = classes;
   }
 
@@ -74,14 +75,30 @@ class Graph::Builder {
 
  private:
   absl::Status CheckData() const {
-    const Shape& image = graph_.image_;
-    const bool positive = std::all_of(image.begin(), image.end(), [](int64_t size) { return size > 0; });
-    if (image.size() != 3 || !positive) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("images are [C,H,W] with positive sizes, not ", ToString(image)));
+    if (graph_.inputs_.empty()) return absl::InvalidArgumentError("the network has no input");
+    std::set<std::string> names;
+    for (const InputSpec& input : graph_.inputs_) {
+      TESSERA_RETURN_IF_ERROR(CheckInput(input));
+      if (names.insert(input.name).second) continue;
+      return absl::InvalidArgumentError(absl::StrCat("two inputs are named `", input.name, "`"));
     }
     if (graph_.classes_ >= 1) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("classes are 1 or more, not ", graph_.classes_));
+  }
+
+  static absl::Status CheckInput(const InputSpec& input) {
+    const Shape& shape = input.shape;
+    const bool is_image = input.name == kImageName;
+    const bool positive = std::all_of(shape.begin(), shape.end(), [](int64_t size) { return size > 0; });
+    if (!positive || (shape.size() != 3 && (is_image || shape.size() != 1))) {
+      return absl::InvalidArgumentError(
+          is_image ? absl::StrCat("images are [C,H,W] with positive sizes, not ", ToString(shape))
+                   : absl::StrCat("input `", input.name, "` is not [C,H,W] or [F] with positive sizes, but ",
+                                  ToString(shape)));
+    }
+    if (!input.name.empty() && IsValidName(input.name)) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("input `", input.name,
+                                                   "`: a name consists of letters, digits, `_`, `-` and `.`"));
   }
 
   absl::Status AddNode(const LayerSpec& spec) {
@@ -102,23 +119,35 @@ class Graph::Builder {
     return absl::OkStatus();
   }
 
-  // Every layer but the loss is used, and the loss is the last one.
+  // Every layer but the loss is used, and the loss is the last one; so is every input.
   absl::Status CheckUse() const {
     std::vector<bool> used(layers_.size(), false);
+    std::vector<bool> used_inputs(graph_.inputs_.size(), false);
     for (const Node& node : graph_.nodes_) {
       for (int input : node.inputs) {
-        if (input != kImage) used[input] = true;
+        if (IsInput(input)) {
+          used_inputs[InputIndex(input)] = true;
+        } else {
+          used[input] = true;
+        }
       }
     }
     for (size_t n = 0; n + 1 < layers_.size(); ++n) {
       if (IsLoss(layers_[n])) return ErrorAt(layers_[n], "the loss is the last layer and occurs once");
       if (!used[n]) return ErrorAt(layers_[n], "no layer uses its output");
     }
+    for (size_t k = 0; k < used_inputs.size(); ++k) {
+      if (used_inputs[k]) continue;
+      return absl::InvalidArgumentError(absl::StrCat("no layer uses the input `", graph_.inputs_[k].name,
+                                                     "`; name it in a layer's `inputs`"));
+    }
     return absl::OkStatus();
   }
 
   absl::Status CheckName(const LayerSpec& spec) const {
-    if (spec.name == kImageName) return ErrorAt(spec, "`image` is the name of the network's input");
+    if (FindInput(spec.name).has_value()) {
+      return ErrorAt(spec, absl::StrCat("`", spec.name, "` is the name of the network's input"));
+    }
     if (!IsValidName(spec.name)) return ErrorAt(spec, "a name consists of letters, digits, `_`, `-` and `.`");
     if (index_by_name_.count(spec.name) > 0) return ErrorAt(spec, "the name is used twice");
     return absl::OkStatus();
@@ -135,15 +164,24 @@ class Graph::Builder {
   }
 
   absl::StatusOr<int> ResolveInput(const LayerSpec& spec, const std::string& name) const {
-    if (name == kImageName) return kImage;
+    if (const std::optional<int> input = FindInput(name)) return *input;
     auto found = index_by_name_.find(name);
     if (found != index_by_name_.end()) return found->second;
-    std::vector<std::string> known{kImageName};
+    std::vector<std::string> known;
+    for (const InputSpec& input : graph_.inputs_) known.push_back(input.name);
     for (const auto& [known_name, index] : index_by_name_) known.push_back(known_name);
     const std::string nearest = NearestName(name, known);
     return ErrorAt(spec,
                    absl::StrCat("input `", name, "` is not an earlier layer",
                                 nearest.empty() ? "" : absl::StrCat("; did you mean `", nearest, "`?")));
+  }
+
+  // The node index of the network's input `name`.
+  std::optional<int> FindInput(const std::string& name) const {
+    for (size_t k = 0; k < graph_.inputs_.size(); ++k) {
+      if (graph_.inputs_[k].name == name) return -1 - static_cast<int>(k);
+    }
+    return std::nullopt;
   }
 
   absl::StatusOr<std::shared_ptr<const Layer>> MakeLayer(const LayerSpec& spec) const {
@@ -175,8 +213,12 @@ class Graph::Builder {
 
   // Names the layer that makes the logits, since the loss itself is seldom written down.
   absl::Status CheckLogits(const LayerSpec& spec, const Node& loss, const std::vector<Shape>& inputs) const {
-    if (inputs.size() != 1 || inputs[0] == Shape{graph_.classes_}) return absl::OkStatus();
-    const LayerSpec& last = loss.inputs[0] == kImage ? spec : layers_[loss.inputs[0]];
+    if (inputs.size() != 1) return absl::OkStatus();
+    if (inputs[0] == Shape{graph_.classes_}) {
+      if (!IsInput(loss.inputs[0])) return absl::OkStatus();
+      return ErrorAt(spec, "the loss needs a layer before it");
+    }
+    const LayerSpec& last = IsInput(loss.inputs[0]) ? spec : layers_[loss.inputs[0]];
     return ErrorAt(last, absl::StrCat("the network's output is ", ToString(inputs[0]), ", but the data has ",
                                       graph_.classes_, " classes and needs [", graph_.classes_, "]"));
   }
@@ -187,10 +229,15 @@ class Graph::Builder {
 };
 
 absl::StatusOr<Graph> Graph::Create(std::vector<LayerSpec> layers, const Shape& image, int64_t classes) {
+  return Create(std::move(layers), std::vector<InputSpec>{{kImageName, image}}, classes);
+}
+
+absl::StatusOr<Graph> Graph::Create(std::vector<LayerSpec> layers, std::vector<InputSpec> inputs,
+                                    int64_t classes) {
   if (layers.empty()) return absl::InvalidArgumentError("the network has no layers");
   if (!IsLoss(layers.back())) layers.push_back({.name = "", .kind = kLossKind, .where = layers.back().where});
   NameLayers(layers);
-  return Builder(layers, image, classes).Build();
+  return Builder(layers, std::move(inputs), classes).Build();
 }
 
 int64_t Graph::num_parameters() const {
@@ -203,7 +250,7 @@ int64_t Graph::num_parameters() const {
 
 const Shape& Graph::InputShape(const Node& node, size_t i) const {
   const int input = node.inputs[i];
-  return input == kImage ? image_ : nodes_[input].output;
+  return IsInput(input) ? inputs_[InputIndex(input)].shape : nodes_[input].output;
 }
 
 }  // namespace tessera::nn

@@ -1,7 +1,8 @@
 // A network as pure data: layers in order of computation, their shapes, their parameters. Immutable; no
-// device. The last node is the loss (`softmax_cross_entropy`); node -1 is the image input.
+// device. The last node is the loss (`softmax_cross_entropy`); node -1-k is input k.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "common/options.h"
 #include "common/shard_layout.h"
+#include "worker/nn/input_spec.h"
 #include "worker/nn/layer.h"
 
 namespace tessera::nn {
@@ -17,7 +19,7 @@ namespace tessera::nn {
 struct LayerSpec {
   std::string name;  // unique; prefix of its parameters ("layer1.0.conv1"); "" = made from the kind
   std::string kind;  // registered layer
-  std::vector<std::string> inputs;  // names of earlier layers, or "image"; empty = the layer before
+  std::vector<std::string> inputs;  // names of earlier layers or of inputs; empty = the layer before
   Options options;
   std::string where;  // "job.yaml:12:3", or empty
 };
@@ -25,7 +27,7 @@ struct LayerSpec {
 struct Node {
   std::string name;
   std::shared_ptr<const Layer> layer;
-  std::vector<int> inputs;  // indices of earlier nodes; kImage is the graph's input
+  std::vector<int> inputs;  // indices of earlier nodes; -1-k is the graph's input k
   Shape output;             // without the batch
   int weight_block = -1;    // index into blocks(), or -1
   int statistic_block = -1;
@@ -33,15 +35,22 @@ struct Node {
 
 class Graph {
  public:
-  static constexpr int kImage = -1;
+  static constexpr int kImage = -1;  // the first input
+  static constexpr bool IsInput(int node) { return node < 0; }
+  // Place of the input `node` in inputs(); IsInput(node).
+  static constexpr size_t InputIndex(int node) { return static_cast<size_t>(-1 - node); }
 
-  // Infers every shape. `image` is [C,H,W]. A final softmax_cross_entropy is added when the list has none.
+  // Infers every shape. `inputs` are [C,H,W] or [F] (the one named `image` is [C,H,W]), and each is used; a first
+  // layer that names no input takes the first. A final softmax_cross_entropy is added when the list has none.
   // Errors: kInvalidArgument, with position and layer name: unknown kind or input, a name used twice, shapes
-  // that cannot agree, a last layer whose output is not [classes].
+  // that cannot agree, a last layer whose output is not [classes], an input that no layer uses.
+  static absl::StatusOr<Graph> Create(std::vector<LayerSpec> layers, std::vector<InputSpec> inputs,
+                                      int64_t classes);
+  // With one input, `image` [C,H,W].
   static absl::StatusOr<Graph> Create(std::vector<LayerSpec> layers, const Shape& image, int64_t classes);
 
   const std::vector<Node>& nodes() const { return nodes_; }
-  const Shape& image() const { return image_; }
+  const std::vector<InputSpec>& inputs() const { return inputs_; }  // at least one
   int64_t classes() const { return classes_; }
   // One block of weights and one of statistics for each layer that has them, in node order; ShardLayout cuts
   // them.
@@ -55,12 +64,13 @@ class Graph {
   class Builder;
   Graph() = default;
   std::vector<Node> nodes_;
-  Shape image_;
+  std::vector<InputSpec> inputs_;
   int64_t classes_ = 0;
   std::vector<ParameterBlock> blocks_;
 };
 
-// A named network of the zoo: lists its layers for `image` and `classes`. One network per file in zoo/.
+// A named network of the zoo: lists its layers for the input `image` [C,H,W] and `classes`. One network per
+// file in zoo/.
 class ZooModel {
  public:
   virtual ~ZooModel() = default;

@@ -35,13 +35,14 @@ absl::Status ExpectOneRow(absl::Span<const Shape> inputs) {
 }
 
 absl::StatusOr<Shape> WindowGrid(const Shape& image, int64_t kernel_h, int64_t kernel_w, int64_t stride,
-                                 int64_t padding) {
-  const int64_t room_h = image[1] + 2 * padding - kernel_h;
-  const int64_t room_w = image[2] + 2 * padding - kernel_w;
+                                 int64_t padding, int64_t dilation) {
+  const int64_t room_h = image[1] + 2 * padding - dilation * (kernel_h - 1) - 1;
+  const int64_t room_w = image[2] + 2 * padding - dilation * (kernel_w - 1) - 1;
   if (room_h < 0 || room_w < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("kernel ", KernelText(kernel_h, kernel_w), " does not fit its input ", ToString(image),
-                     padding > 0 ? absl::StrCat(" with padding ", padding) : ""));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "kernel ", KernelText(kernel_h, kernel_w),
+        dilation > 1 ? absl::StrCat(" with dilation ", dilation) : "", " does not fit its input ",
+        ToString(image), padding > 0 ? absl::StrCat(" with padding ", padding) : ""));
   }
   return Shape{room_h / stride + 1, room_w / stride + 1};
 }

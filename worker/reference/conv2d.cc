@@ -22,7 +22,7 @@ class Conv2dOp final : public LayerOp<T, nn::Conv2d> {
           for (int64_t j = 0; j < y.width(); ++j) {
             double sum = bias.empty() ? 0.0 : bias[o];
             ForEachTap(x, i, j, [&](int64_t c, int64_t u, int64_t v, int64_t row, int64_t column) {
-              sum += static_cast<double>(weight(o, c, u, v)) * x(n, c, row, column);
+              sum += static_cast<double>(weight(o, c, u, v)) * x(n, FirstChannel(o) + c, row, column);
             });
             y(n, o, i, j) = static_cast<T>(sum);
           }
@@ -47,8 +47,9 @@ class Conv2dOp final : public LayerOp<T, nn::Conv2d> {
             const double g = dy(n, o, i, j);
             if (this->layer().bias) dw[WeightSize() + o] += g;
             ForEachTap(x, i, j, [&](int64_t c, int64_t u, int64_t v, int64_t row, int64_t column) {
-              dw_view(o, c, u, v) += g * x(n, c, row, column);
-              if (wants_input) dx_view(n, c, row, column) += g * weight(o, c, u, v);
+              const int64_t channel = FirstChannel(o) + c;
+              dw_view(o, c, u, v) += g * x(n, channel, row, column);
+              if (wants_input) dx_view(n, channel, row, column) += g * weight(o, c, u, v);
             });
           }
         }
@@ -59,9 +60,15 @@ class Conv2dOp final : public LayerOp<T, nn::Conv2d> {
   }
 
  private:
-  Shape WeightImage() const { return {this->input()[0], this->layer().kernel_h, this->layer().kernel_w}; }
+  int64_t GroupChannels() const { return this->input()[0] / this->layer().groups; }
+  Shape WeightImage() const { return {GroupChannels(), this->layer().kernel_h, this->layer().kernel_w}; }
   size_t WeightSize() const {
     return static_cast<size_t>(this->layer().out_channels * NumElements(WeightImage()));
+  }
+
+  // The first input channel of the group of output channel `o`.
+  int64_t FirstChannel(int64_t o) const {
+    return o / (this->layer().out_channels / this->layer().groups) * GroupChannels();
   }
 
   // Calls visit(c, u, v, row, column) for every weight (c,u,v) of the window at output (i,j) and the input
@@ -69,11 +76,11 @@ class Conv2dOp final : public LayerOp<T, nn::Conv2d> {
   template <typename Visit>
   void ForEachTap(const Images<const T>& x, int64_t i, int64_t j, const Visit& visit) const {
     const nn::Conv2d& layer = this->layer();
-    for (int64_t c = 0; c < x.channels(); ++c) {
+    for (int64_t c = 0; c < GroupChannels(); ++c) {
       for (int64_t u = 0; u < layer.kernel_h; ++u) {
         for (int64_t v = 0; v < layer.kernel_w; ++v) {
-          const int64_t row = i * layer.stride + u - layer.padding;
-          const int64_t column = j * layer.stride + v - layer.padding;
+          const int64_t row = i * layer.stride + u * layer.dilation - layer.padding;
+          const int64_t column = j * layer.stride + v * layer.dilation - layer.padding;
           if (x.Inside(row, column)) visit(c, u, v, row, column);
         }
       }

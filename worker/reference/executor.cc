@@ -45,18 +45,18 @@ class ReferenceExecutor final : public nn::Executor {
   ReferenceExecutor(std::shared_ptr<const nn::Graph> graph, std::unique_ptr<const Network<float>> network)
       : graph_(std::move(graph)), network_(std::move(network)) {}
 
-  absl::StatusOr<nn::StepResult> Step(const nn::Batch& batch, const nn::StepKey& /*key*/,
+  absl::StatusOr<nn::StepResult> Step(const nn::Batch& batch, const nn::StepKey& key,
                                       nn::ParameterExchange* exchange) override {
     TESSERA_RETURN_IF_ERROR(nn::CheckBatch(*graph_, batch));
     FloatExchange adapter(exchange);
-    return network_->Step(batch.images, batch.labels, &adapter);
+    return network_->Step(batch.inputs, batch.labels, key, &adapter);
   }
 
   absl::StatusOr<nn::EvaluationResult> Evaluate(const nn::Batch& batch,
                                                 nn::ParameterExchange* exchange) override {
     TESSERA_RETURN_IF_ERROR(nn::CheckBatch(*graph_, batch));
     FloatExchange adapter(exchange);
-    return network_->Evaluate(batch.images, batch.labels, &adapter);
+    return network_->Evaluate(batch.inputs, batch.labels, &adapter);
   }
 
   std::string Fingerprint() const override { return absl::StrCat("reference, ", MathLibrary()); }

@@ -20,7 +20,7 @@ std::vector<T> Unwritten(int64_t length) {
 
 template <typename T>
 struct Network<T>::Pass {
-  absl::Span<const T> images;
+  const std::vector<absl::Span<const T>>& inputs;
   absl::Span<const int32_t> labels;
   bool training = true;
   // All by node.
@@ -28,6 +28,7 @@ struct Network<T>::Pass {
   std::vector<absl::Span<const T>> weights;
   std::vector<std::vector<T>> statistics;        // of the batch
   std::vector<std::vector<T>> output_gradients;  // empty where none is needed
+  nn::StepKey key;
 
   int64_t batch() const { return static_cast<int64_t>(labels.size()); }
 };
@@ -39,7 +40,7 @@ template <typename T>
 absl::StatusOr<std::unique_ptr<Network<T>>> Network<T>::Create(std::shared_ptr<const nn::Graph> graph) {
   std::unique_ptr<Network> network(new Network(std::move(graph)));
   for (const nn::Node& node : network->graph_->nodes()) {
-    OpNode op_node{node.layer, {}, node.output};
+    OpNode op_node{node.layer, {}, node.output, node.name};
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       op_node.inputs.push_back(network->graph_->InputShape(node, i));
     }
@@ -51,9 +52,10 @@ absl::StatusOr<std::unique_ptr<Network<T>>> Network<T>::Create(std::shared_ptr<c
 }
 
 template <typename T>
-absl::StatusOr<nn::StepResult> Network<T>::Step(absl::Span<const T> images, absl::Span<const int32_t> labels,
+absl::StatusOr<nn::StepResult> Network<T>::Step(const std::vector<absl::Span<const T>>& inputs,
+                                                absl::Span<const int32_t> labels, const nn::StepKey& key,
                                                 Exchange<T>* exchange) const {
-  Pass pass{images, labels, true, {}, {}, {}, {}};
+  Pass pass{inputs, labels, true, {}, {}, {}, {}, key};
   TESSERA_RETURN_IF_ERROR(Forward(exchange, pass));
   TESSERA_RETURN_IF_ERROR(CheckFinite(pass));
   TESSERA_RETURN_IF_ERROR(Backward(exchange, pass));
@@ -62,16 +64,17 @@ absl::StatusOr<nn::StepResult> Network<T>::Step(absl::Span<const T> images, absl
 }
 
 template <typename T>
-absl::StatusOr<nn::EvaluationResult> Network<T>::Evaluate(absl::Span<const T> images,
+absl::StatusOr<nn::EvaluationResult> Network<T>::Evaluate(const std::vector<absl::Span<const T>>& inputs,
                                                           absl::Span<const int32_t> labels,
                                                           Exchange<T>* exchange) const {
-  Pass pass{images, labels, false, {}, {}, {}, {}};
+  Pass pass{inputs, labels, false, {}, {}, {}, {}, {}};
   TESSERA_RETURN_IF_ERROR(Forward(exchange, pass));
   TESSERA_RETURN_IF_ERROR(CheckFinite(pass));
   const absl::Span<const T> logits = pass.outputs[LogitsNode()];
   const size_t classes = static_cast<size_t>(graph_->classes());
   nn::EvaluationResult result;
   result.correct = nn::CountCorrect(logits, labels);
+  result.logits.assign(logits.begin(), logits.end());
   for (size_t n = 0; n < labels.size(); ++n) {
     T loss{};
     ForwardArguments<T> sample;
@@ -106,6 +109,7 @@ absl::Status Network<T>::Forward(Exchange<T>* exchange, Pass& pass) const {
     arguments.weights = pass.weights[n];
     arguments.labels = pass.labels;
     arguments.statistics = absl::MakeSpan(pass.statistics[n]);
+    arguments.key = pass.key;
     // The loss is one number for the whole batch.
     const int64_t rows = node.output.empty() ? 1 : pass.batch();
     pass.outputs.push_back(Unwritten<T>(rows * NumElements(node.output)));
@@ -135,6 +139,7 @@ absl::Status Network<T>::BackwardNode(int index, Exchange<T>* exchange, Pass& pa
   arguments.weights = pass.weights[index];
   arguments.labels = pass.labels;
   arguments.output_gradient = pass.output_gradients[index];
+  arguments.key = pass.key;
   std::vector<std::vector<T>> input_gradients(node.inputs.size());
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     if (plan_.InputGradient(index, i) != nn::GradientWrite::kSkip) {
@@ -173,7 +178,8 @@ template <typename T>
 std::vector<absl::Span<const T>> Network<T>::Inputs(const nn::Node& node, const Pass& pass) const {
   std::vector<absl::Span<const T>> inputs;
   for (int input : node.inputs) {
-    inputs.push_back(input == nn::Graph::kImage ? pass.images : absl::Span<const T>(pass.outputs[input]));
+    inputs.push_back(nn::Graph::IsInput(input) ? pass.inputs[nn::Graph::InputIndex(input)]
+                                               : absl::Span<const T>(pass.outputs[input]));
   }
   return inputs;
 }

@@ -32,11 +32,12 @@ class Network {
   // Errors: kInvalidArgument, a layer whose kind has no op.
   static absl::StatusOr<std::unique_ptr<Network>> Create(std::shared_ptr<const nn::Graph> graph);
 
-  // As nn::Executor's. `images` [N,C,H,W] and `labels` [N] fit the graph.
-  absl::StatusOr<nn::StepResult> Step(absl::Span<const T> images, absl::Span<const int32_t> labels,
+  // As nn::Executor's. `inputs` and `labels` [N] fit the graph.
+  absl::StatusOr<nn::StepResult> Step(const std::vector<absl::Span<const T>>& inputs,
+                                      absl::Span<const int32_t> labels, const nn::StepKey& key,
                                       Exchange<T>* exchange) const;
-  absl::StatusOr<nn::EvaluationResult> Evaluate(absl::Span<const T> images, absl::Span<const int32_t> labels,
-                                                Exchange<T>* exchange) const;
+  absl::StatusOr<nn::EvaluationResult> Evaluate(const std::vector<absl::Span<const T>>& inputs,
+                                                absl::Span<const int32_t> labels, Exchange<T>* exchange) const;
 
  private:
   struct Pass;  // what one call computes

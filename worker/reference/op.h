@@ -3,8 +3,10 @@
 // layer's op per file, of the layer's name, in float and double (the latter for finite differences).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "common/check.h"
 #include "common/registry.h"
 #include "common/shape.h"
+#include "worker/nn/executor.h"
 #include "worker/nn/layer.h"
 
 namespace tessera::reference {
@@ -21,6 +24,7 @@ struct OpNode {
   std::shared_ptr<const nn::Layer> layer;
   std::vector<Shape> inputs;
   Shape output;
+  std::string name;  // the layer's; keys its randomness
 };
 
 template <typename T>
@@ -33,6 +37,7 @@ struct ForwardArguments {
   absl::Span<const int32_t> labels;         // [N]; for the loss
   absl::Span<T> output;                     // [N, ...]; every element is written
   absl::Span<T> statistics;                 // in training: as long as `running`; every element is written
+  nn::StepKey key;                          // of the step's randomness; in training
 };
 
 template <typename T>
@@ -45,6 +50,7 @@ struct BackwardArguments {
   std::vector<absl::Span<T>>
       input_gradients;             // one per input; empty: not wanted; else every element is written
   absl::Span<T> weight_gradients;  // every element is written
+  nn::StepKey key;                 // as in forward
 };
 
 // Immutable: outputs are pure functions of the arguments.
@@ -72,7 +78,9 @@ class LayerOp : public Op<T> {
 
  protected:
   const LayerType& layer() const { return *layer_; }
-  const Shape& input() const { return node_.inputs[0]; }
+  const std::string& name() const { return node_.name; }
+  size_t num_inputs() const { return node_.inputs.size(); }
+  const Shape& input(size_t i = 0) const { return node_.inputs[i]; }
   const Shape& output() const { return node_.output; }
 
  private:

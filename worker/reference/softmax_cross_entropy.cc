@@ -27,7 +27,9 @@ class SoftmaxCrossEntropyOp final : public LayerOp<T, nn::SoftmaxCrossEntropy> {
     double sum = 0;
     for (int64_t n = 0; n < a.batch; ++n) {
       const absl::Span<const T> row = Row(a.inputs[0], n);
-      sum += LogSumExp(row) - row[a.labels[n]];
+      double loss = LogSumExp(row);
+      for (int64_t k = 0; k < Classes(); ++k) loss -= Target(k, a.labels[n]) * row[k];
+      sum += loss;
     }
     a.output[0] = static_cast<T>(sum / static_cast<double>(a.batch));
   }
@@ -41,13 +43,17 @@ class SoftmaxCrossEntropyOp final : public LayerOp<T, nn::SoftmaxCrossEntropy> {
       const double log_sum_exp = LogSumExp(row);
       for (int64_t k = 0; k < Classes(); ++k) {
         const double softmax = std::exp(row[k] - log_sum_exp);
-        dx(n, k) = static_cast<T>((softmax - (k == a.labels[n] ? 1 : 0)) * scale);
+        dx(n, k) = static_cast<T>((softmax - Target(k, a.labels[n])) * scale);
       }
     }
   }
 
  private:
   int64_t Classes() const { return this->input()[0]; }
+  double Target(int64_t k, int64_t label) const {
+    const double smoothing = this->layer().label_smoothing;
+    return (k == label ? 1 - smoothing : 0) + smoothing / static_cast<double>(Classes());
+  }
   absl::Span<const T> Row(absl::Span<const T> x, int64_t n) const {
     return x.subspan(n * Classes(), Classes());
   }

@@ -19,29 +19,38 @@
 
 namespace tessera::cpu {
 
-// Random images and labels of a graph. Pixels are multiples of 1/8 between -1 and 1, so that many are equal.
+// Random inputs and labels of a graph. Values are multiples of 1/8 between -1 and 1, so that many are equal.
 struct Samples {
   Samples(const nn::Graph& graph, int64_t size, uint64_t seed = 3) {
-    const RandomStream pixels(seed, RandomPurpose::kAugmentation), classes(seed, RandomPurpose::kSampleOrder);
-    images.resize(static_cast<size_t>(size * NumElements(graph.image())));
-    for (size_t i = 0; i < images.size(); ++i) images[i] = std::round(16 * pixels.Uniform(i) - 8) / 8;
+    const RandomStream classes(seed, RandomPurpose::kSampleOrder);
+    for (const nn::InputSpec& input : graph.inputs()) {
+      const RandomStream pixels(seed, RandomPurpose::kAugmentation, inputs.size());
+      std::vector<float>& values = inputs.emplace_back(static_cast<size_t>(size * NumElements(input.shape)));
+      for (size_t i = 0; i < values.size(); ++i) values[i] = std::round(16 * pixels.Uniform(i) - 8) / 8;
+    }
     for (int64_t n = 0; n < size; ++n) {
       labels.push_back(static_cast<int32_t>(
           classes.Below(static_cast<uint64_t>(n), static_cast<uint64_t>(graph.classes()))));
     }
   }
-  nn::Batch batch() const { return {images, labels}; }
+  nn::Batch batch() const {
+    return {std::vector<absl::Span<const float>>(inputs.begin(), inputs.end()), labels};
+  }
 
-  std::vector<float> images;
+  std::vector<std::vector<float>> inputs;
   std::vector<int32_t> labels;
 };
 
 // Null, and a failure of the running test, when the layers make no graph.
-inline std::shared_ptr<const nn::Graph> MakeGraph(std::vector<nn::LayerSpec> layers, const Shape& image,
-                                                  int64_t classes = 3) {
-  auto graph = nn::Graph::Create(std::move(layers), image, classes);
+inline std::shared_ptr<const nn::Graph> MakeGraph(std::vector<nn::LayerSpec> layers,
+                                                  std::vector<nn::InputSpec> inputs, int64_t classes = 3) {
+  auto graph = nn::Graph::Create(std::move(layers), std::move(inputs), classes);
   EXPECT_TRUE(graph.ok()) << graph.status();
   return graph.ok() ? std::make_shared<const nn::Graph>(*std::move(graph)) : nullptr;
+}
+inline std::shared_ptr<const nn::Graph> MakeGraph(std::vector<nn::LayerSpec> layers, const Shape& image,
+                                                  int64_t classes = 3) {
+  return MakeGraph(std::move(layers), std::vector<nn::InputSpec>{{nn::kImageName, image}}, classes);
 }
 
 inline std::unique_ptr<nn::Executor> MakeExecutor(const std::string& name,
@@ -75,6 +84,9 @@ inline nn::MemoryExchange RandomWeights(const nn::Graph& graph, uint64_t seed = 
   return exchange;
 }
 
+// Of the steps' randomness.
+constexpr nn::StepKey kKey = {.seed = 11, .replica = 2, .clock = 5};
+
 // ||actual - expected|| / ||expected|| is at most 1e-4; 1e-6 absolute where ||expected|| < 1e-6.
 inline void ExpectClose(const std::vector<float>& actual, const std::vector<float>& expected) {
   ASSERT_EQ(actual.size(), expected.size());
@@ -94,8 +106,8 @@ inline void ExpectAgreement(const std::shared_ptr<const nn::Graph>& graph, int64
   const auto cpu = MakeExecutor("cpu", graph), reference = MakeExecutor("reference", graph);
   const Samples samples(*graph, size);
   nn::MemoryExchange actual = RandomWeights(*graph), expected = RandomWeights(*graph);
-  const auto step = cpu->Step(samples.batch(), {}, &actual);
-  const auto expected_step = reference->Step(samples.batch(), {}, &expected);
+  const auto step = cpu->Step(samples.batch(), kKey, &actual);
+  const auto expected_step = reference->Step(samples.batch(), kKey, &expected);
   ASSERT_TRUE(step.ok()) << step.status();
   ASSERT_TRUE(expected_step.ok()) << expected_step.status();
   EXPECT_NEAR(step->loss, expected_step->loss, 1e-5 * expected_step->loss + 1e-7);
@@ -109,6 +121,8 @@ inline void ExpectAgreement(const std::shared_ptr<const nn::Graph>& graph, int64
   ASSERT_TRUE(expected_evaluation.ok()) << expected_evaluation.status();
   EXPECT_NEAR(evaluation->loss_sum, expected_evaluation->loss_sum,
               1e-5 * expected_evaluation->loss_sum + 1e-7);
+  EXPECT_EQ(static_cast<int64_t>(evaluation->logits.size()), size * graph->classes());
+  ExpectClose(evaluation->logits, expected_evaluation->logits);
 }
 
 }  // namespace tessera::cpu

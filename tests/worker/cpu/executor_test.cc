@@ -203,7 +203,7 @@ TEST_F(CpuExecutor, ANanIsNotHiddenByTheLayersAbove) {
 }
 
 TEST_F(CpuExecutor, ImagesThatAreNotFiniteAreTheFirstLayersFault) {
-  samples_.images[5] = kNan;
+  samples_.inputs[0][5] = kNan;
   EXPECT_EQ(NotFiniteMessage(), "layer `conv`: output is not finite");
 }
 

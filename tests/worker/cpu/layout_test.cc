@@ -31,6 +31,14 @@ TEST(Layout, LikeKeepsTheManner) {
   }
 }
 
+TEST(ChannelBlock, IsOneWhereChannelsLieInNoBlocks) {
+  const Dims dims = {2, 20, 3, 4};
+  EXPECT_EQ(ChannelBlock(Tagged(dims, Tag::nchw)), 1);
+  EXPECT_EQ(ChannelBlock(Tagged(dims, Tag::nhwc)), 1);
+  EXPECT_EQ(ChannelBlock(Tagged(dims, Tag::nChw8c)), 8);
+  EXPECT_EQ(ChannelBlock(Tagged(dims, Tag::nChw16c)), 16);
+}
+
 TEST(ImageIndex, FindsEveryElementOfEveryLayout) {
   const Dims dims = {2, 20, 3, 4};
   for (Tag tag : {Tag::nchw, Tag::nhwc, Tag::nChw16c}) {
@@ -42,11 +50,14 @@ TEST(ImageIndex, FindsEveryElementOfEveryLayout) {
     dnnl::reorder(plain, other).execute(stream, plain, other);
     const auto* to = static_cast<const float*>(other.get_data_handle());
     const ImageIndex index(other.get_desc());
+    const std::vector<int64_t> channels = index.Channels(dims[1]);
+    ASSERT_EQ(channels.size(), 20u);
     int expected = 0;
     for (int64_t n = 0; n < dims[0]; ++n) {
       for (int64_t c = 0; c < dims[1]; ++c) {
         for (int64_t h = 0; h < dims[2]; ++h) {
           for (int64_t w = 0; w < dims[3]; ++w) {
+            EXPECT_EQ(index.Channel(c), channels[c]);
             EXPECT_EQ(to[index.Pixel(n, h, w) + index.Channel(c)], static_cast<float>(expected++));
           }
         }

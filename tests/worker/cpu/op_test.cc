@@ -24,25 +24,48 @@ void SetInteger(Options& options, const std::string& name, int64_t value) {
   options.Set(name, {std::to_string(value), ""});
 }
 
-// Outputs in blocks of 16 channels, and not.
+int64_t GroupsOf(Options conv) { return conv.Integer("groups", 1, 1, 100).value(); }
+
+// Outputs in blocks of 16 channels, and not; as many for each group.
 std::vector<LayerCase> WithOutputChannels(const LayerCase& base) {
   std::vector<LayerCase> cases = {base};
   for (int64_t channels : {16, 17, 32}) {
-    SetInteger(cases.emplace_back(base).options, "out_channels", channels);
+    SetInteger(cases.emplace_back(base).options, "out_channels", channels * GroupsOf(base.options));
   }
   return cases;
+}
+
+// `channels` groups of one input channel and one or two output channels.
+std::vector<LayerCase> Depthwise(const LayerCase& base, int64_t channels) {
+  std::vector<LayerCase> cases;
+  for (int64_t multiplier : {1, 2}) {
+    LayerCase& depthwise = cases.emplace_back(base);
+    depthwise.inputs[0][0] = channels;
+    SetInteger(depthwise.options, "groups", channels);
+    SetInteger(depthwise.options, "out_channels", channels * multiplier);
+  }
+  return cases;
+}
+
+// A convolution with `channels` input channels for each group.
+std::vector<LayerCase> WidenedConv(const LayerCase& base, int64_t channels) {
+  const int64_t groups = GroupsOf(base.options);
+  if (groups > 1 && groups == base.inputs[0][0]) return Depthwise(base, channels);
+  LayerCase wide = base;
+  wide.inputs[0][0] = channels * groups;
+  return WithOutputChannels(wide);
 }
 
 // `base` with other numbers of channels.
 std::vector<LayerCase> Widened(const std::string& kind, const LayerCase& base) {
   std::vector<LayerCase> cases;
   for (int64_t channels : kChannels) {
-    LayerCase wide = base;
-    for (Shape& input : wide.inputs) input[0] = channels;
     if (kind == "conv2d") {
-      for (const LayerCase& conv : WithOutputChannels(wide)) cases.push_back(conv);
+      for (const LayerCase& conv : WidenedConv(base, channels)) cases.push_back(conv);
       continue;
     }
+    LayerCase wide = base;
+    for (Shape& input : wide.inputs) input[0] = channels;
     if (kind == "shortcut_a") {
       const int64_t more = wide.options.RequiredInteger("out_channels", 1, 100).value() - base.inputs[0][0];
       SetInteger(wide.options, "out_channels", channels + (channels % 16 == 0 ? channels : more));

@@ -54,6 +54,21 @@ TEST(BackwardPlan, TheLastUserStoresAndEarlierOnesAdd) {
   EXPECT_EQ(plan.Uses(7), 0);
 }
 
+TEST(BackwardPlan, NoInputOfTheNetworkGetsAGradient) {
+  // 0 left of the row, 1 pool of the image, 2 right of the pool, 3 add, 4 loss
+  const Graph graph = *Graph::Create(
+      {Spec("left", "linear", {"row"}, {{"out_features", "2"}}), Spec("pool", "global_avg_pool", {"other"}),
+       Spec("right", "linear", {"pool"}, {{"out_features", "2"}}), Spec("sum", "add", {"left", "right", "two"})},
+      {{"row", {3}}, {"other", {2, 4, 4}}, {"two", {2}}}, 2);
+  const BackwardPlan plan(graph);
+  EXPECT_EQ(plan.InputGradient(0, 0), GradientWrite::kSkip);
+  EXPECT_FALSE(plan.NeedsGradient(1));
+  EXPECT_EQ(plan.InputGradient(2, 0), GradientWrite::kSkip);
+  EXPECT_EQ(plan.InputGradient(3, 0), GradientWrite::kStore);
+  EXPECT_EQ(plan.InputGradient(3, 1), GradientWrite::kStore);
+  EXPECT_EQ(plan.InputGradient(3, 2), GradientWrite::kSkip);
+}
+
 TEST(BackwardPlan, ABranchWithoutWeightsIsSkipped) {
   // 0 conv, 1 relu of the image, 2 add(conv, relu), ...
   const Graph graph = Make({Spec("conv", "conv2d", {}, kSameSize), Spec("relu", "relu", {"image"}),

@@ -28,6 +28,26 @@ TEST_F(CheckBatchTest, RefusesImagesOfAnotherSize) {
   EXPECT_EQ(Check(7, {0, 2}).message(), "the batch has 7 image values; 2 images of [1,2,2] have 8");
 }
 
+TEST_F(CheckBatchTest, RefusesAnotherNumberOfInputs) {
+  const std::vector<float> images(4), more(4);
+  const std::vector<int32_t> labels = {0};
+  const Batch batch({images, more}, labels);
+  EXPECT_EQ(CheckBatch(graph_, batch).message(), "the batch has 2 inputs, the network 1");
+}
+
+TEST(CheckBatch, NamesTheInputThatDoesNotFit) {
+  const Graph graph = *Graph::Create(
+      {{.name = "a", .kind = "linear", .inputs = {"row"}, .options = {{"out_features", "3"}}},
+       {.name = "b", .kind = "linear", .inputs = {"height"}, .options = {{"out_features", "3"}}},
+       {.name = "sum", .kind = "add", .inputs = {"a", "b"}}},
+      {{"row", {2}}, {"height", {4}}}, 3);
+  const std::vector<float> four(4), seven(7), eight(8);
+  const std::vector<int32_t> labels = {0, 2};
+  EXPECT_TRUE(CheckBatch(graph, Batch({four, eight}, labels)).ok());
+  EXPECT_EQ(CheckBatch(graph, Batch({four, seven}, labels)).message(),
+            "the batch has 7 height values; 2 samples of [4] have 8");
+}
+
 TEST_F(CheckBatchTest, RefusesLabelsThatAreNoClass) {
   EXPECT_EQ(Check(8, {0, 3}).message(), "label 3 of sample 1 of the batch is not in 0..2");
   EXPECT_EQ(Check(8, {-1, 0}).code(), absl::StatusCode::kInvalidArgument);

@@ -96,6 +96,86 @@ TEST(Graph, ResolvesInputsByName) {
   EXPECT_EQ(graph->nodes().size(), 6u);
 }
 
+// A row of 4 and an image.
+std::vector<InputSpec> TwoInputs() { return {{"spectrum", {4}}, {"height", {2, 5, 5}}}; }
+
+// spectrum -> fc; height -> pool -> fc2; their sum is the logits.
+std::vector<LayerSpec> TwoBranches() {
+  LayerSpec left = Linear("left"), right = Linear("right");
+  left.inputs = {"spectrum"};
+  right.inputs = {"pool"};
+  return {left, Plain("global_avg_pool", "pool", {"height"}), right, Plain("add", "sum", {"left", "right"})};
+}
+
+absl::StatusOr<Graph> MakeWith(std::vector<InputSpec> inputs, std::vector<LayerSpec> layers) {
+  return Graph::Create(std::move(layers), std::move(inputs), kClasses);
+}
+
+std::string ErrorWith(std::vector<InputSpec> inputs, std::vector<LayerSpec> layers = TwoBranches()) {
+  const absl::Status status = MakeWith(std::move(inputs), std::move(layers)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  return std::string(status.message());
+}
+
+TEST(GraphWithSeveralInputs, LayersReadThemByName) {
+  const auto graph = MakeWith(TwoInputs(), TwoBranches());
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(graph->inputs(), TwoInputs());
+  EXPECT_THAT(graph->nodes()[0].inputs, ElementsAre(-1));
+  EXPECT_THAT(graph->nodes()[1].inputs, ElementsAre(-2));
+  EXPECT_EQ(graph->InputShape(graph->nodes()[0], 0), Shape{4});
+  EXPECT_EQ(graph->InputShape(graph->nodes()[1], 0), (Shape{2, 5, 5}));
+  EXPECT_EQ(graph->num_parameters(), 4 * 3 + 3 + 2 * 3 + 3);
+}
+
+TEST(GraphWithSeveralInputs, AFirstLayerWithoutInputsTakesTheFirst) {
+  std::vector<LayerSpec> layers = TwoBranches();
+  layers[0].inputs.clear();
+  const auto graph = MakeWith(TwoInputs(), layers);
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_THAT(graph->nodes()[0].inputs, ElementsAre(-1));
+}
+
+TEST(GraphWithSeveralInputs, ANetworkOfOneInputHasItUnderTheNameImage) {
+  const auto graph = Make({Plain("flatten"), Linear("fc")});
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(graph->inputs(), (std::vector<InputSpec>{{"image", kImageShape}}));
+}
+
+TEST(GraphErrors, AnInputThatNoLayerUsesIsNamed) {
+  LayerSpec fc = Linear("fc");
+  fc.inputs = {"spectrum"};
+  EXPECT_EQ(ErrorWith(TwoInputs(), {fc}),
+            "no layer uses the input `height`; name it in a layer's `inputs`");
+}
+
+TEST(GraphErrors, AMisspeltInputNamesTheNearest) {
+  std::vector<LayerSpec> layers = TwoBranches();
+  layers[1].inputs = {"heigth"};
+  EXPECT_EQ(ErrorWith(TwoInputs(), layers),
+            "layer `pool`: input `heigth` is not an earlier layer; did you mean `height`?");
+  // The one input of images is not there under its usual name either.
+  EXPECT_THAT(ErrorWith(TwoInputs(), {Conv("conv", {"image"})}), HasSubstr("input `image`"));
+}
+
+TEST(GraphErrors, InputsHaveShapesAndNamesOfTheirOwn) {
+  EXPECT_EQ(ErrorWith({}), "the network has no input");
+  EXPECT_EQ(ErrorWith({{"spectrum", {4}}, {"spectrum", {4}}}), "two inputs are named `spectrum`");
+  EXPECT_EQ(ErrorWith({{"spectrum", {4, 5}}}),
+            "input `spectrum` is not [C,H,W] or [F] with positive sizes, but [4,5]");
+  EXPECT_THAT(ErrorWith({{"spectrum", {0}}}), HasSubstr("[0]"));
+  EXPECT_THAT(ErrorWith({{"spectrum", {}}}), HasSubstr("[]"));
+  EXPECT_THAT(ErrorWith({{"", {4}}}), HasSubstr("a name consists of"));
+  EXPECT_THAT(ErrorWith({{"a b", {4}}}), HasSubstr("a name consists of"));
+  EXPECT_EQ(ErrorWith(TwoInputs(), {Conv("height")}),
+            "layer `height`: `height` is the name of the network's input");
+}
+
+TEST(GraphErrors, TheLossNeedsALayerBeforeIt) {
+  EXPECT_EQ(ErrorWith({{"logits", {3}}}, {Plain("softmax_cross_entropy", "loss")}),
+            "layer `loss`: the loss needs a layer before it");
+}
+
 TEST(GraphErrors, ShapesThatCannotAgreeNamePositionAndLayer) {
   LayerSpec conv = Conv("conv2");
   conv.options = {{"out_channels", "4"}, {"kernel", "9"}};

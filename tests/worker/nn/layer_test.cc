@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,13 +52,14 @@ TEST_P(EveryLayer, RefusesAnUnknownOption) {
 
 TEST_P(EveryLayer, RefusesAWrongNumberOfInputs) {
   EXPECT_THAT(ErrorOf(GetParam(), case_.options, {}), HasSubstr("not 0"));
-  if (GetParam() != "add") {
+  if (GetParam() != "add" && GetParam() != "concat") {
     EXPECT_EQ(ErrorOf(GetParam(), case_.options, {case_.inputs[0], case_.inputs[0]}), "takes 1 input, not 2");
   }
 }
 
 TEST_P(EveryLayer, RefusesInputsOfAnotherRank) {
-  if (GetParam() == "add" || GetParam() == "relu" || GetParam() == "flatten") return;  // take any shape
+  const std::set<std::string> take_any_shape = {"add", "concat", "relu", "flatten", "dropout"};
+  if (take_any_shape.count(GetParam()) > 0) return;
   const Shape wrong = case_.inputs[0].size() == 3 ? Shape{500} : Shape{5, 10, 10};
   EXPECT_THAT(ErrorOf(GetParam(), case_.options, {wrong}), HasSubstr("not " + ToString(wrong)));
 }
@@ -124,6 +126,63 @@ TEST(Conv2d, Errors) {
               HasSubstr("`init` is default or kaiming, not `xavier`"));
 }
 
+TEST(Conv2d, AWindowWithHolesReachesFurther) {
+  const auto output = [](const char* padding, const char* dilation, Shape input) {
+    return OutputOf("conv2d",
+                    {{"out_channels", "6"}, {"kernel", "3"}, {"padding", padding}, {"dilation", dilation}},
+                    {std::move(input)});
+  };
+  EXPECT_EQ(output("0", "2", {1, 7, 5}), (Shape{6, 3, 1}));
+  EXPECT_EQ(output("2", "2", {1, 7, 5}), (Shape{6, 7, 5}));
+  EXPECT_EQ(output("0", "3", {1, 9, 7}), (Shape{6, 3, 1}));
+}
+
+TEST(Conv2d, AKernelNeedNotBeSquare) {
+  const auto shape = Infer("conv2d", With({{"out_channels", "6"}}, "kernel", {"2", "5"}), {{4, 9, 9}});
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(shape->output, (Shape{6, 8, 5}));
+  EXPECT_EQ(shape->parameters[0].shape, (Shape{6, 4, 2, 5}));
+}
+
+TEST(Conv2d, AFilterSeesTheChannelsOfItsGroup) {
+  const auto shape = Infer("conv2d", {{"out_channels", "6"}, {"kernel", "3"}, {"groups", "2"}}, {{8, 9, 9}});
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(shape->parameters[0].shape, (Shape{6, 4, 3, 3}));
+  const Initializer expected{Initializer::Kind::kUniform, 1.0f / 6.0f};  // fan_in 36
+  EXPECT_EQ(shape->parameters[0].init, expected);
+  EXPECT_EQ(shape->parameters[1].init, expected);
+}
+
+TEST(Conv2d, KaimingCountsTheOutputsOfAllGroupsAsPyTorchDoes) {
+  const auto bound = [](const char* groups) {
+    return Infer("conv2d", {{"out_channels", "6"}, {"kernel", "3"}, {"groups", groups}, {"init", "kaiming"}},
+                 {{6, 9, 9}})
+        ->parameters[0]
+        .init.value;
+  };
+  EXPECT_EQ(bound("6"), bound("1"));
+}
+
+TEST(Conv2d, ErrorsOfGroupsAndHoles) {
+  EXPECT_THAT(ErrorOf("conv2d", {{"out_channels", "6"}, {"kernel", "1"}, {"groups", "4"}}, {{8, 9, 9}}),
+              HasSubstr("`groups` must divide `out_channels`: 4 groups, 6 channels"));
+  EXPECT_EQ(ErrorOf("conv2d", {{"out_channels", "6"}, {"kernel", "1"}, {"groups", "3"}}, {{8, 9, 9}}),
+            "`groups` must divide the channels of its input [8,9,9], not be 3");
+  EXPECT_THAT(ErrorOf("conv2d", {{"out_channels", "6"}, {"kernel", "1"}, {"groups", "0"}}, {{8, 9, 9}}),
+              HasSubstr("`groups`"));
+  EXPECT_THAT(ErrorOf("conv2d", {{"out_channels", "6"}, {"kernel", "3"}, {"dilation", "0"}}, {{8, 9, 9}}),
+              HasSubstr("`dilation`"));
+  EXPECT_EQ(ErrorOf("conv2d", {{"out_channels", "4"}, {"kernel", "3"}, {"padding", "1"}, {"dilation", "5"}},
+                    {{2, 9, 8}}),
+            "kernel 3 with dilation 5 does not fit its input [2,9,8] with padding 1");
+  EXPECT_EQ(ErrorOf("conv2d", With({{"out_channels", "4"}}, "kernel", {"2", "9"}), {{2, 9, 8}}),
+            "kernel 2x9 does not fit its input [2,9,8]");
+  EXPECT_THAT(ErrorOf("conv2d", With({{"out_channels", "4"}}, "kernel", {"2", "3", "4"}), {{2, 9, 8}}),
+              HasSubstr("`kernel` is one number, or a list of height and width, not 3 numbers"));
+  EXPECT_THAT(ErrorOf("conv2d", With({{"out_channels", "4"}}, "kernel", {"2", "0"}), {{2, 9, 8}}),
+              HasSubstr("`kernel`"));
+}
+
 TEST(Linear, ShapeAndParameters) {
   const auto shape = Infer("linear", {{"out_features", "5"}}, {{16}});
   ASSERT_TRUE(shape.ok());
@@ -188,6 +247,65 @@ TEST(MaxPool, Errors) {
   EXPECT_THAT(ErrorOf("max_pool", {}, {{1, 9, 9}}), HasSubstr("`kernel`"));
 }
 
+TEST(AvgPool, StrideIsTheKernelUnlessGiven) {
+  EXPECT_EQ(OutputOf("avg_pool", {{"kernel", "2"}}, {{3, 24, 9}}), (Shape{3, 12, 4}));
+  EXPECT_EQ(OutputOf("avg_pool", {{"kernel", "3"}, {"stride", "1"}, {"padding", "1"}}, {{3, 7, 5}}),
+            (Shape{3, 7, 5}));
+}
+
+TEST(AvgPool, Errors) {
+  EXPECT_EQ(ErrorOf("avg_pool", {{"kernel", "4"}}, {{1, 3, 9}}), "kernel 4 does not fit its input [1,3,9]");
+  EXPECT_THAT(ErrorOf("avg_pool", {{"kernel", "3"}, {"padding", "2"}}, {{1, 9, 9}}), HasSubstr("`padding`"));
+  EXPECT_THAT(ErrorOf("avg_pool", {}, {{1, 9, 9}}), HasSubstr("`kernel`"));
+}
+
+TEST(AdaptiveAvgPool, GivesTheAskedSizeForAnyInput) {
+  for (int64_t size : {1, 5, 7, 224}) {
+    EXPECT_EQ(OutputOf("adaptive_avg_pool", {{"output", "7"}}, {{3, size, 6}}), (Shape{3, 7, 7}));
+  }
+  EXPECT_EQ(OutputOf("adaptive_avg_pool", With({}, "output", {"2", "4"}), {{3, 9, 9}}), (Shape{3, 2, 4}));
+}
+
+TEST(AdaptiveAvgPool, Errors) {
+  EXPECT_THAT(ErrorOf("adaptive_avg_pool", {}, {{1, 9, 9}}), HasSubstr("`output`"));
+  EXPECT_THAT(ErrorOf("adaptive_avg_pool", {{"output", "0"}}, {{1, 9, 9}}), HasSubstr("`output`"));
+  Options options;
+  options.Set("output", {std::vector<std::string>{"2", "many"}, "job.yaml:7:20"});
+  EXPECT_THAT(ErrorOf("adaptive_avg_pool", options, {{1, 9, 9}}),
+              testing::AllOf(HasSubstr("job.yaml:7:20"), HasSubstr("`output`"), HasSubstr("`many`")));
+}
+
+TEST(LocalResponseNorm, KeepsTheShapeAndNeedsAnImageAndASize) {
+  EXPECT_EQ(OutputOf("local_response_norm", {{"size", "5"}}, {{3, 4, 7}}), (Shape{3, 4, 7}));
+  EXPECT_THAT(ErrorOf("local_response_norm", {}, {{3, 4, 7}}), HasSubstr("`size`"));
+  EXPECT_THAT(ErrorOf("local_response_norm", {{"size", "0"}}, {{3, 4, 7}}), HasSubstr("`size`"));
+  EXPECT_THAT(ErrorOf("local_response_norm", {{"size", "5"}, {"k", "0"}}, {{3, 4, 7}}), HasSubstr("`k`"));
+}
+
+TEST(Dropout, KeepsTheShape) {
+  EXPECT_EQ(OutputOf("dropout", {}, {{3, 5, 7}}), (Shape{3, 5, 7}));
+  EXPECT_EQ(OutputOf("dropout", {{"p", "0"}}, {{3}}), Shape{3});
+}
+
+TEST(Dropout, RefusesAPThatLeavesNothingOrIsNoProbability) {
+  EXPECT_THAT(ErrorOf("dropout", {{"p", "1"}}, {{3}}), HasSubstr("`p` must be below 1"));
+  EXPECT_THAT(ErrorOf("dropout", {{"p", "-0.1"}}, {{3}}), HasSubstr("`p`"));
+  EXPECT_THAT(ErrorOf("dropout", {{"p", "1.5"}}, {{3}}), HasSubstr("`p`"));
+}
+
+TEST(Concat, AddsChannelsOrFeatures) {
+  EXPECT_EQ(OutputOf("concat", {}, {{3, 5, 7}, {1, 5, 7}, {4, 5, 7}}), (Shape{8, 5, 7}));
+  EXPECT_EQ(OutputOf("concat", {}, {{3}, {9}}), Shape{12});
+}
+
+TEST(Concat, Errors) {
+  EXPECT_EQ(ErrorOf("concat", {}, {{3, 5, 7}}), "takes 2 inputs or more, not 1");
+  EXPECT_EQ(ErrorOf("concat", {}, {{3, 5, 7}, {3, 7, 5}}),
+            "joins rows, or images of one height and width, not [3,5,7] and [3,7,5]");
+  EXPECT_EQ(ErrorOf("concat", {}, {{3, 1, 1}, {3}}),
+            "joins rows, or images of one height and width, not [3,1,1] and [3]");
+}
+
 TEST(Relu, KeepsTheShape) {
   EXPECT_EQ(OutputOf("relu", {}, {{3, 5, 7}}), (Shape{3, 5, 7}));
   EXPECT_EQ(OutputOf("relu", {}, {{3}}), Shape{3});
@@ -217,6 +335,13 @@ TEST(ShortcutA, HalvesTheImageAsAPaddedConvolutionDoes) {
 TEST(ShortcutA, CannotDropChannels) {
   EXPECT_EQ(ErrorOf("shortcut_a", {{"out_channels", "2"}}, {{4, 6, 6}}),
             "out_channels 2 is less than its input has: [4,6,6]");
+}
+
+TEST(SoftmaxCrossEntropy, RefusesALabelSmoothingThatIsNoPart) {
+  EXPECT_THAT(ErrorOf("softmax_cross_entropy", {{"label_smoothing", "1.1"}}, {{10}}),
+              HasSubstr("`label_smoothing`"));
+  EXPECT_THAT(ErrorOf("softmax_cross_entropy", {{"label_smoothing", "-0.1"}}, {{10}}),
+              HasSubstr("`label_smoothing`"));
 }
 
 TEST(SoftmaxCrossEntropy, IsOneNumber) { EXPECT_EQ(OutputOf("softmax_cross_entropy", {}, {{10}}), Shape{}); }

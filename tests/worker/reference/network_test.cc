@@ -19,9 +19,11 @@ using DoubleExchange = nn::MemoryExchangeOf<double, Exchange<double>>;
 struct NamedNetwork {
   std::string name;
   std::vector<nn::LayerSpec> layers;
-  Shape image;
+  std::vector<nn::InputSpec> inputs;
   int64_t batch = 3;
 };
+
+std::vector<nn::InputSpec> Image(Shape shape) { return {{nn::kImageName, std::move(shape)}}; }
 
 std::vector<NamedNetwork> Networks() {
   const Options conv = {{"out_channels", "3"}, {"kernel", "3"}, {"padding", "1"}};
@@ -35,7 +37,7 @@ std::vector<NamedNetwork> Networks() {
         {.kind = "linear", .options = {{"out_features", "7"}}},
         {.kind = "relu"},
         {.kind = "linear", .options = fc}},
-       {2, 7, 8}},
+       Image({2, 7, 8})},
       {"ResidualBlock",
        {{.kind = "conv2d", .options = conv},
         {.name = "x", .kind = "relu"},
@@ -45,7 +47,7 @@ std::vector<NamedNetwork> Networks() {
         {.kind = "relu"},
         {.kind = "global_avg_pool"},
         {.kind = "linear", .options = fc}},
-       {2, 5, 4}},
+       Image({2, 5, 4})},
       {"ResidualBlockWithShortcutA",
        {{.name = "x", .kind = "conv2d", .options = conv},
         {.kind = "conv2d", .options = halve},
@@ -54,7 +56,7 @@ std::vector<NamedNetwork> Networks() {
         {.kind = "add", .inputs = {"bn", "short"}},
         {.kind = "global_avg_pool"},
         {.kind = "linear", .options = fc}},
-       {1, 5, 7}},
+       Image({1, 5, 7})},
       {"OneOutputUsedFourTimes",
        {{.name = "x", .kind = "conv2d", .options = conv},
         {.name = "y", .kind = "conv2d", .options = conv},
@@ -62,15 +64,46 @@ std::vector<NamedNetwork> Networks() {
         {.kind = "add", .inputs = {"sum", "x"}},
         {.kind = "flatten"},
         {.kind = "linear", .options = fc}},
-       {1, 3, 3}},
+       Image({1, 3, 3})},
       {"TwoBranchesOfTheImage",
        {{.name = "a", .kind = "conv2d", .options = conv},
         {.name = "b", .kind = "conv2d", .inputs = {"image"}, .options = conv},
         {.kind = "add", .inputs = {"a", "b"}},
         {.kind = "flatten"},
         {.kind = "linear", .options = fc}},
-       {1, 4, 3},
+       Image({1, 4, 3}),
        1},
+      {"DropoutsConcatenatedWithWhatTheyRead",
+       {{.name = "x", .kind = "conv2d", .options = conv},
+        {.name = "left", .kind = "dropout", .inputs = {"x"}},
+        {.name = "right", .kind = "dropout", .inputs = {"x"}, .options = {{"p", "0.25"}}},
+        {.name = "all", .kind = "concat", .inputs = {"left", "x", "right", "x"}},
+        {.kind = "conv2d", .options = {{"out_channels", "4"}, {"kernel", "2"}, {"groups", "4"}}},
+        {.kind = "adaptive_avg_pool", .options = {{"output", "2"}}},
+        {.kind = "flatten"},
+        {.kind = "linear", .options = fc},
+        {.kind = "softmax_cross_entropy", .options = {{"label_smoothing", "0.2"}}}},
+       Image({1, 4, 5})},
+      {"ResponseNormOfAnAverage",
+       {{.kind = "conv2d", .options = halve},
+        {.kind = "local_response_norm", .options = {{"size", "3"}, {"alpha", "2"}}},
+        {.kind = "avg_pool", .options = {{"kernel", "2"}, {"padding", "1"}, {"count_include_pad", "false"}}},
+        {.kind = "flatten"},
+        {.kind = "linear", .options = fc}},
+       Image({2, 6, 7})},
+      {"TwoInputsOfWhichOneIsARow",
+       {{.name = "spectrum1", .kind = "linear", .inputs = {"spectrum"}, .options = {{"out_features", "5"}}},
+        {.name = "spectrum2", .kind = "relu"},
+        {.name = "height1", .kind = "conv2d", .inputs = {"height"}, .options = halve},
+        {.name = "height2", .kind = "global_avg_pool"},
+        {.name = "sum", .kind = "add", .inputs = {"spectrum2", "height2"}},
+        {.kind = "linear", .options = fc}},
+       {{"spectrum", {6}}, {"height", {2, 3, 4}}}},
+      {"TwoInputsAddedBeforeAnyWeight",
+       {{.name = "sum", .kind = "add", .inputs = {"b", "a", "b"}},
+        {.kind = "flatten"},
+        {.kind = "linear", .options = fc}},
+       {{"a", {1, 2, 3}}, {"b", {1, 2, 3}}}},
   };
 }
 
@@ -82,19 +115,31 @@ std::vector<double> RandomValues(size_t length, uint64_t seed) {
   return values;
 }
 
+constexpr nn::StepKey kKey = {.seed = 3, .replica = 1, .clock = 8};
+
 class NetworkGradient : public testing::TestWithParam<NamedNetwork> {
  protected:
   double Loss() {
-    const auto result = network_->Step(images_, labels_, &exchange_);
+    const auto result = network_->Step(InputViews(), labels_, kKey, &exchange_);
     EXPECT_TRUE(result.ok()) << result.status();
     return result.ok() ? result->loss : NAN;
   }
 
+  std::vector<absl::Span<const double>> InputViews() const { return {inputs_.begin(), inputs_.end()}; }
+
+  static std::vector<std::vector<double>> RandomInputs() {
+    std::vector<std::vector<double>> inputs;
+    for (const nn::InputSpec& input : GetParam().inputs) {
+      const auto length = static_cast<size_t>(GetParam().batch * NumElements(input.shape));
+      inputs.push_back(RandomValues(length, 1 + inputs.size()));
+    }
+    return inputs;
+  }
+
   const std::shared_ptr<const nn::Graph> graph_ =
-      std::make_shared<const nn::Graph>(*nn::Graph::Create(GetParam().layers, GetParam().image, 4));
+      std::make_shared<const nn::Graph>(*nn::Graph::Create(GetParam().layers, GetParam().inputs, 4));
   const std::unique_ptr<Network<double>> network_ = *Network<double>::Create(graph_);
-  const std::vector<double> images_ =
-      RandomValues(static_cast<size_t>(GetParam().batch * NumElements(GetParam().image)), 1);
+  const std::vector<std::vector<double>> inputs_ = RandomInputs();
   const std::vector<int32_t> labels_ =
       GetParam().batch == 3 ? std::vector<int32_t>{2, 0, 3} : std::vector<int32_t>{1};
   DoubleExchange exchange_{*graph_};

@@ -1,8 +1,9 @@
 // Fully connected layer: y[n,o] = bias[o] + sum over i of weight[o,i] * x[n,i].
 // x: [N,F]; y: [N,out_features]. An image must be flattened first, as in PyTorch (layer `flatten`).
 // Parameters: weight [out_features,F], bias [out_features] unless `bias` is false; both start uniform in
-// +-1/sqrt(F) (PyTorch's Linear).
-// Options: out_features (required), bias = true.
+// +-1/sqrt(F) (PyTorch's Linear); with `init_std`, the weight starts uniform with that standard deviation, in
+// +-sqrt(3)*init_std, and the bias 0.
+// Options: out_features (required), bias = true, init_std = 0 (PyTorch's own).
 // Source: PyTorch's torch.nn.Linear.
 #pragma once
 
@@ -24,9 +25,11 @@ class Linear final : public Layer {
 
   const int64_t out_features;
   const bool bias;
+  const double init_std;
 
  private:
-  Linear(int64_t out_features, bool bias) : out_features(out_features), bias(bias) {}
+  Linear(int64_t out_features, bool bias, double init_std)
+      : out_features(out_features), bias(bias), init_std(init_std) {}
 };
 
 }  // namespace tessera::nn

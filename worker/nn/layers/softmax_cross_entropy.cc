@@ -6,8 +6,9 @@
 namespace tessera::nn {
 
 absl::StatusOr<std::unique_ptr<Layer>> SoftmaxCrossEntropy::Create(Options options) {
+  TESSERA_ASSIGN_OR_RETURN(const double label_smoothing, options.Number("label_smoothing", 0, 0, 1));
   TESSERA_RETURN_IF_ERROR(options.Finish("layer `softmax_cross_entropy`"));
-  return std::unique_ptr<Layer>(new SoftmaxCrossEntropy());
+  return std::unique_ptr<Layer>(new SoftmaxCrossEntropy(label_smoothing));
 }
 
 absl::StatusOr<LayerShape> SoftmaxCrossEntropy::Infer(absl::Span<const Shape> inputs) const {

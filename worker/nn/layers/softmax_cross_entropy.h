@@ -1,9 +1,12 @@
 // The loss, and the last node of every graph: mean over the batch of the cross-entropy of softmax(x) and the
-// label.
-//   loss = (1/N) sum over n of (log(sum over k of exp(x[n,k])) - x[n,label[n]]), with the row's maximum taken
-//   out first; dloss/dx[n,k] = (softmax(x[n])[k] - [k = label[n]]) / N.
+// target.
+//   loss = (1/N) sum over n of (log(sum over k of exp(x[n,k])) - sum over k of target[n,k] * x[n,k]), with
+//   the row's maximum taken out first; dloss/dx[n,k] = (softmax(x[n])[k] - target[n,k]) / N; target[n,k] =
+//   (1-label_smoothing) * [k = label[n]] + label_smoothing / classes.
 // x: [N,classes]; the output is a scalar, shape [].
-// Source: PyTorch's torch.nn.CrossEntropyLoss with reduction "mean".
+// Options: label_smoothing = 0, in [0, 1]. It counts in evaluation too, as in PyTorch.
+// Source: PyTorch's torch.nn.CrossEntropyLoss with reduction "mean"; Szegedy et al. 2016, "Rethinking the
+// Inception Architecture", section 7.
 #pragma once
 
 #include <memory>
@@ -15,14 +18,16 @@ namespace tessera::nn {
 
 class SoftmaxCrossEntropy final : public Layer {
  public:
-  // Errors: kInvalidArgument, any option.
+  // Errors: kInvalidArgument, an option unknown or out of range.
   static absl::StatusOr<std::unique_ptr<Layer>> Create(Options options);
 
   std::string kind() const override { return "softmax_cross_entropy"; }
   absl::StatusOr<LayerShape> Infer(absl::Span<const Shape> inputs) const override;
 
+  const double label_smoothing;
+
  private:
-  SoftmaxCrossEntropy() = default;
+  explicit SoftmaxCrossEntropy(double label_smoothing) : label_smoothing(label_smoothing) {}
 };
 
 }  // namespace tessera::nn

@@ -1,6 +1,8 @@
-// ResNet-20 for small images: a 3x3 convolution, three stages of three residual blocks with 16, 32 and 64
-// channels, and a linear layer; shortcuts without parameters. 269,722 parameters for 3 input channels and 10
-// classes; any image size. Names are those of Y. Idelbayev's pytorch_resnet_cifar10 (akamaster). No options.
+// Residual networks for small images: a 3x3 convolution, three stages of residual blocks with 16, 32 and 64
+// channels, and a linear layer; shortcuts without parameters. A network of depth 6n+2 has n blocks in a
+// stage. Any image size and number of channels. Parameters for 3 channels and 10 classes: resnet20 269,722;
+// resnet32 464,154; resnet56 853,018. Names are those of Y. Idelbayev's pytorch_resnet_cifar10 (akamaster).
+// No options.
 // Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2, option A.
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
@@ -9,7 +11,6 @@
 namespace tessera::nn {
 namespace {
 
-constexpr int kBlocksPerStage = 3;
 constexpr int kStageChannels[] = {16, 32, 64};
 
 LayerSpec Conv3x3(const std::string& name, int out_channels, int stride, const std::string& input) {
@@ -49,19 +50,16 @@ void AddBlock(const std::string& name, int out_channels, int stride, std::vector
   layers.push_back({.name = local("relu2"), .kind = "relu"});
 }
 
-class Resnet20 final : public ZooModel {
+class CifarResnet final : public ZooModel {
  public:
-  static absl::StatusOr<std::unique_ptr<ZooModel>> Create(Options options) {
-    TESSERA_RETURN_IF_ERROR(options.Finish("network `resnet20`"));
-    return std::make_unique<Resnet20>();
-  }
+  explicit CifarResnet(int blocks_per_stage) : blocks_per_stage_(blocks_per_stage) {}
 
   std::vector<LayerSpec> Layers(const Shape& /*image*/, int64_t classes) const override {
     std::vector<LayerSpec> layers = {Conv3x3("conv1", kStageChannels[0], 1, "image"),
                                      {.name = "bn1", .kind = "batch_norm"},
                                      {.name = "relu1", .kind = "relu"}};
     for (int stage = 0; stage < 3; ++stage) {
-      for (int block = 0; block < kBlocksPerStage; ++block) {
+      for (int block = 0; block < blocks_per_stage_; ++block) {
         const int stride = stage > 0 && block == 0 ? 2 : 1;
         AddBlock(absl::StrCat("layer", stage + 1, ".", block), kStageChannels[stage], stride, layers);
       }
@@ -71,9 +69,21 @@ class Resnet20 final : public ZooModel {
         {.name = "linear", .kind = "linear", .options = {{"out_features", std::to_string(classes)}}});
     return layers;
   }
+
+ private:
+  const int blocks_per_stage_;
 };
 
-const ZooRegistry::Entry kEntry("resnet20", &Resnet20::Create);
+ZooRegistry::Entry Register(const std::string& name, int depth) {
+  return {name, [name, depth](Options options) -> absl::StatusOr<std::unique_ptr<ZooModel>> {
+            TESSERA_RETURN_IF_ERROR(options.Finish(absl::StrCat("network `", name, "`")));
+            return std::make_unique<CifarResnet>((depth - 2) / 6);
+          }};
+}
+
+const ZooRegistry::Entry kResnet20 = Register("resnet20", 20);
+const ZooRegistry::Entry kResnet32 = Register("resnet32", 32);
+const ZooRegistry::Entry kResnet56 = Register("resnet56", 56);
 
 }  // namespace
 }  // namespace tessera::nn
