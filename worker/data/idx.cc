@@ -39,11 +39,11 @@ absl::StatusOr<std::string> FilePrefix(Options* options) {
 IdxDataset::IdxDataset(IdxArray images, IdxArray labels)
     : images_(std::move(images)),
       labels_(std::move(labels)),
-      shape_({1, images_.dimensions[1], images_.dimensions[2]}),
+      inputs_({{nn::kImageName, {1, images_.dimensions[1], images_.dimensions[2]}}}),
       classes_(1 + *std::max_element(labels_.values.begin(), labels_.values.end())) {}
 
-absl::Span<const uint8_t> IdxDataset::Pixels(uint32_t index) const {
-  const auto length = static_cast<size_t>(NumElements(shape_));
+InputValues IdxDataset::Values(uint32_t index, size_t /*input*/) const {
+  const auto length = static_cast<size_t>(NumElements(inputs_[0].shape));
   return absl::MakeConstSpan(images_.values).subspan(index * length, length);
 }
 

@@ -23,17 +23,17 @@ class IdxDataset : public Dataset {
   static absl::StatusOr<std::unique_ptr<Dataset>> Create(Options options);
 
   uint32_t size() const override { return images_.dimensions[0]; }
-  const Shape& image_shape() const override { return shape_; }
+  const std::vector<nn::InputSpec>& inputs() const override { return inputs_; }
   int32_t classes() const override { return classes_; }
-  absl::Span<const uint8_t> Pixels(uint32_t index) const override;
+  InputValues Values(uint32_t index, size_t input) const override;
   int32_t Label(uint32_t index) const override { return labels_.values[index]; }
 
  private:
   IdxDataset(IdxArray images, IdxArray labels);
 
-  const IdxArray images_;  // [N,H,W]
-  const IdxArray labels_;  // [N]
-  const Shape shape_;
+  const IdxArray images_;                    // [N,H,W]
+  const IdxArray labels_;                    // [N]
+  const std::vector<nn::InputSpec> inputs_;  // image
   const int32_t classes_;
 };
 

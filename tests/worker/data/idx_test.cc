@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/temporary_folder.h"
+#include "tests/worker/data/sample_values.h"
 #include "worker/data/install_hint.h"
 #include "worker/data/normalization.h"
 
@@ -85,9 +86,9 @@ TEST_F(IdxTest, ReadsPlainFiles) {
   const auto dataset = Open();
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   EXPECT_EQ((*dataset)->size(), 2U);
-  EXPECT_THAT((*dataset)->image_shape(), ElementsAre(1, 2, 3));
+  EXPECT_THAT((*dataset)->inputs()[0].shape, ElementsAre(1, 2, 3));
   EXPECT_EQ((*dataset)->classes(), 5);
-  EXPECT_THAT((*dataset)->Pixels(1), ElementsAre(6, 7, 8, 9, 10, 11));
+  EXPECT_THAT(Pixels(**dataset, 1), ElementsAre(6, 7, 8, 9, 10, 11));
   EXPECT_EQ((*dataset)->Label(0), 4);
   EXPECT_EQ((*dataset)->Label(1), 1);
 }
@@ -97,7 +98,7 @@ TEST_F(IdxTest, ReadsCompressedFiles) {
   WriteGz(absl::StrCat(kLabels, ".gz"), TwoLabels());
   const auto dataset = Open();
   ASSERT_TRUE(dataset.ok()) << dataset.status();
-  EXPECT_THAT((*dataset)->Pixels(0), ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(Pixels(**dataset, 0), ElementsAre(0, 1, 2, 3, 4, 5));
 }
 
 TEST_F(IdxTest, TestSplitHasItsOwnFiles) {
@@ -217,10 +218,10 @@ TEST(FashionMnist, IsReadWhole) {
   const auto dataset = IdxDataset::Create(Options({{"path", kFashionMnist}, {"split", "train"}}));
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   EXPECT_EQ((*dataset)->size(), 60'000U);
-  EXPECT_THAT((*dataset)->image_shape(), ElementsAre(1, 28, 28));
+  EXPECT_THAT((*dataset)->inputs()[0].shape, ElementsAre(1, 28, 28));
   EXPECT_EQ((*dataset)->classes(), 10);
   EXPECT_EQ((*dataset)->Label(0), 9);
-  const Normalization measured = Normalization::Measure(**dataset);
+  const InputNormalization measured = InputNormalization::Measure(**dataset, 0);
   EXPECT_NEAR(measured.mean()[0], 0.2860, 5e-5);
   EXPECT_NEAR(measured.std()[0], 0.3530, 5e-5);
 }
