@@ -15,6 +15,7 @@ int CheckConfig(const std::string& job, const std::vector<std::string>& settings
   }
   console.Line(absl::StrCat(job, ": ok"));
   console.Line(absl::StrCat("  ", DescribePlan(*plan)));
+  for (const std::string& line : DescribeWeights(*plan)) console.Line(absl::StrCat("  ", line));
   return kExitOk;
 }
 

@@ -88,6 +88,33 @@ std::string FiguresLine(const wire::JobStatus& status) {
   return Join(parts);
 }
 
+bool InStep(const wire::JobStatus& status) { return status.mode() == "sync"; }
+
+int64_t Dropped(const wire::JobStatus& status) {
+  int64_t dropped = 0;
+  for (const wire::ReplicaStatus& replica : status.replica_status()) dropped += replica.dropped();
+  return dropped;
+}
+
+std::string StalenessPart(const wire::JobStatus& status) {
+  return absl::StrCat(
+      absl::StrFormat("staleness %.1f, max %d", status.staleness_mean(), status.staleness_max()),
+      status.staleness_bound() < 0 ? "" : absl::StrCat(" of ", status.staleness_bound()));
+}
+
+// From the slowest to the fastest; nothing before both are known.
+std::vector<std::string> ReplicaRatesPart(const wire::JobStatus& status) {
+  double slowest = 0, fastest = 0;
+  for (const wire::ReplicaStatus& replica : status.replica_status()) {
+    const double rate = replica.images_per_second();
+    if (!(rate > 0)) continue;
+    slowest = slowest > 0 ? std::min(slowest, rate) : rate;
+    fastest = std::max(fastest, rate);
+  }
+  if (slowest == 0) return {};
+  return {absl::StrCat("replicas ", FormatCount(slowest), " to ", FormatCount(fastest), " images/s")};
+}
+
 // Servers first, then workers, each by number. The coordinator lists nodes as they came.
 std::vector<wire::NodeStatus> SortedNodes(const wire::JobStatus& status) {
   std::vector<wire::NodeStatus> nodes(status.nodes().begin(), status.nodes().end());
@@ -140,6 +167,18 @@ std::string NodeRow(const wire::NodeStatus& node, const TextStyle& style) {
       absl::StrFormat("%6.1f s  ", static_cast<double>(node.lease_age_ms()) / 1000), Duty(node)));
 }
 
+// "replica 2   clock 1,204   301 images/s   worker 1   12 dropped".
+std::string ReplicaRow(const wire::ReplicaStatus& replica) {
+  const double rate = replica.images_per_second();
+  const std::string dropped =
+      replica.dropped() > 0 ? absl::StrCat(FormatCount(static_cast<double>(replica.dropped())), " dropped")
+                            : "";
+  return TrimRight(
+      absl::StrFormat("%-14sclock %-9s%9s images/s  %-13s%s", absl::StrCat("replica ", replica.replica()),
+                      FormatCount(static_cast<double>(replica.clock())), rate > 0 ? FormatCount(rate) : "-",
+                      absl::StrCat("worker ", replica.worker()), dropped));
+}
+
 }  // namespace
 
 std::string PhaseName(wire::Phase phase) {
@@ -182,11 +221,27 @@ std::string ProgressLine(const wire::JobStatus& status) {
   return Join(parts);
 }
 
+std::string ModeLine(const wire::JobStatus& status) {
+  std::vector<std::string> parts;
+  const int64_t dropped = Dropped(status);
+  if (status.replica_status().empty() || (InStep(status) && dropped == 0)) return "";
+  if (InStep(status)) {
+    parts.push_back(absl::StrCat("dropped ", FormatCount(static_cast<double>(dropped)),
+                                 dropped == 1 ? " minibatch" : " minibatches"));
+  } else {
+    parts.push_back(StalenessPart(status));
+    parts.push_back(absl::StrCat("clock lead ", status.clock_lead()));
+  }
+  for (std::string& part : ReplicaRatesPart(status)) parts.push_back(std::move(part));
+  return Join(parts);
+}
+
 std::vector<std::string> LiveFrame(const wire::JobStatus& status, const TextStyle& style, int width) {
   std::vector<std::string> lines = {JobPart(status, style)};
   if (status.phase() == wire::RUNNING) {
     lines.push_back(BarLine(status, style, width));
     lines.push_back(FiguresLine(status));
+    if (std::string line = ModeLine(status); !line.empty()) lines.push_back(std::move(line));
   } else {
     lines.push_back(PhaseWords(status));
   }
@@ -201,6 +256,7 @@ std::vector<std::string> StatusPage(const wire::JobStatus& status, const TextSty
   };
   if (!status.message().empty()) lines.push_back(status.message());
   lines.push_back(Join({EpochPart(status), StepPart(status), FiguresLine(status)}));
+  if (std::string line = ModeLine(status); !line.empty()) lines.push_back(std::move(line));
   for (const wire::EpochResult& epoch : status.epochs_done()) {
     std::string line =
         absl::StrCat("  epoch ", epoch.epoch(), "  train loss ", FormatLoss(epoch.train_loss()));
@@ -210,7 +266,12 @@ std::vector<std::string> StatusPage(const wire::JobStatus& status, const TextSty
     }
     lines.push_back(std::move(line));
   }
-  for (const wire::NodeStatus& node : SortedNodes(status)) lines.push_back("  " + NodeRow(node, style));
+  for (const wire::NodeStatus& node : SortedNodes(status)) {
+    lines.push_back(absl::StrCat("  ", NodeRow(node, style)));
+  }
+  for (const wire::ReplicaStatus& replica : status.replica_status()) {
+    lines.push_back(absl::StrCat("  ", ReplicaRow(replica)));
+  }
   return lines;
 }
 

@@ -17,7 +17,13 @@ std::string EpochLine(const wire::JobStatus& status, const wire::EpochResult& ep
 // training.
 std::string ProgressLine(const wire::JobStatus& status);
 
-// The lines of a live view, at most `width` columns each: job, bar, figures, nodes.
+// What replicas that do not keep step show: "staleness 2.1, max 9 of 21  clock lead 3  replicas 301 to 1,204
+// images/s" on one line, or "dropped 12 minibatches  replicas ..." in sync. "" before the start, and in sync
+// as long as none was dropped.
+std::string ModeLine(const wire::JobStatus& status);
+
+// The lines of a live view, at most `width` columns each: job, bar, figures, ModeLine (where there is one),
+// nodes.
 std::vector<std::string> LiveFrame(const wire::JobStatus& status, const TextStyle& style, int width);
 
 // The tables of `tessera status`.

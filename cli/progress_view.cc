@@ -23,6 +23,8 @@ void PlainView::Update(const wire::JobStatus& status, absl::Time now) {
     next_line_ = now + interval_;
   } else if (now >= next_line_ && status.phase() <= wire::FINISHING) {
     Note(ProgressLine(status));
+    const std::string mode = status.phase() == wire::RUNNING ? ModeLine(status) : "";
+    if (!mode.empty()) Note(absl::StrCat("  ", mode));
     next_line_ = now + interval_;
   }
 }

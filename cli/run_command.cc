@@ -121,6 +121,7 @@ int RunJob(const RunOptions& options, const Console& console) {
   if (!folder.ok()) return Complain(console, folder.status(), kExitUsage);
 
   console.Line(absl::StrCat("job ", plan->job.name, ": ", DescribePlan(*plan)));
+  for (const std::string& line : DescribeWeights(*plan)) console.Line(line);
   if (!folder->moved_to().empty())
     console.Line(absl::StrCat("the earlier run is now in ", folder->moved_to()));
   absl::StatusOr<ClusterOptions> cluster = PlanCluster(options, plan->job, console);

@@ -32,6 +32,23 @@ std::optional<double> NumberOf(const Json& json, const char* key) {
   return found->get<double>();
 }
 
+void ReadStaleness(const Json& json, Summary* summary) {
+  const auto found = json.find("staleness");
+  if (found == json.end() || !found->is_object()) return;
+  summary->staleness_mean = NumberOf(*found, "mean");
+  summary->staleness_max = NumberOf(*found, "max");
+  summary->staleness_bound = NumberOf(*found, "bound");
+  summary->clock_lead = NumberOf(*found, "clock_lead");
+}
+
+// "mean 2.13, max 9, bound 21".
+std::string StalenessText(const Summary& summary) {
+  return absl::StrFormat("mean %.2f, max %.0f, %s", *summary.staleness_mean, *summary.staleness_max,
+                         summary.staleness_bound.has_value()
+                             ? absl::StrFormat("bound %.0f", *summary.staleness_bound)
+                             : "no bound");
+}
+
 std::string EpochsAndTime(const Summary& summary) {
   std::string text = absl::StrCat(summary.epochs, summary.epochs == 1 ? " epoch" : " epochs");
   if (summary.wall_seconds.has_value()) absl::StrAppend(&text, " in ", FormatSeconds(*summary.wall_seconds));
@@ -57,6 +74,8 @@ absl::StatusOr<Summary> ParseSummary(std::string text) {
   summary.train_loss = NumberOf(json, "train_loss");
   summary.images_per_second = NumberOf(json, "images_per_second");
   summary.wall_seconds = NumberOf(json, "wall_seconds");
+  ReadStaleness(json, &summary);
+  summary.dropped = static_cast<int64_t>(NumberOf(json, "dropped").value_or(0));
   if (summary.status.empty()) return absl::DataLossError("not a run's summary");
   return summary;
 }
@@ -119,6 +138,14 @@ std::vector<std::string> FigureLines(const Summary& summary) {
   if (summary.train_loss.has_value()) add("train loss", FormatLoss(*summary.train_loss));
   if (summary.images_per_second.has_value()) add("images/s", FormatCount(*summary.images_per_second));
   if (summary.wall_seconds.has_value()) add("wall seconds", absl::StrFormat("%.1f", *summary.wall_seconds));
+  if (summary.mode != "sync" && summary.staleness_mean.has_value() && summary.staleness_max.has_value()) {
+    add("staleness", StalenessText(summary));
+    if (summary.clock_lead.has_value()) add("clock lead", FormatCount(*summary.clock_lead));
+  }
+  if (summary.dropped > 0) {
+    add("dropped", absl::StrCat(FormatCount(static_cast<double>(summary.dropped)),
+                                summary.dropped == 1 ? " minibatch" : " minibatches"));
+  }
   if (!summary.weights_digest.empty()) add("weights digest", summary.weights_digest);
   return lines;
 }

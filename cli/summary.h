@@ -23,6 +23,9 @@ struct Summary {
   std::optional<double> test_accuracy, test_loss, train_loss;
   std::optional<double> images_per_second, wall_seconds;
   std::string weights_digest;
+  // Of applied pushes, in versions; no bound: none.
+  std::optional<double> staleness_mean, staleness_max, staleness_bound, clock_lead;
+  int64_t dropped = 0;  // minibatches
 
   bool done() const { return status == "done"; }
 };
@@ -45,7 +48,8 @@ absl::Status CheckWritable(const std::string& path);
 // `total_steps`: of the job, where known: "stopped after 120 of 400 steps: ...".
 std::string OutcomeLine(const Summary& summary, int64_t total_steps = 0);
 
-// The figures of a finished run, one per line.
+// The figures of a finished run, one per line. Staleness where replicas do not keep step, drops where there
+// were any.
 std::vector<std::string> FigureLines(const Summary& summary);
 
 }  // namespace tessera::cli

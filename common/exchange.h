@@ -13,7 +13,7 @@
 
 namespace tessera {
 
-enum class MessageKind { kHello, kPush, kRead, kWeights, kAck, kError, kCredit };
+enum class MessageKind { kHello, kPush, kRead, kWeights, kAck, kError, kCredit, kDropped };
 
 // One message; proto/parameter_service.proto says which fields a kind uses.
 struct ExchangeMessage {
@@ -24,6 +24,7 @@ struct ExchangeMessage {
   Version version = 0;
   bool wants_weights = false;
   bool latest = false;
+  bool settled = false;
   int64_t credit_bytes = 0;
   int64_t term = 0;
   int64_t rewind = 0;

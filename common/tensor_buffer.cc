@@ -1,25 +1,29 @@
 #include "common/tensor_buffer.h"
 
-#include <algorithm>
-#include <new>
+#include <cstdint>
 #include <unordered_map>
 #include <utility>
 
 namespace tessera {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+constexpr size_t kAlignment = 64;
 
-float* Allocate(size_t length) {
-  const size_t bytes = std::max<size_t>(length, 1) * sizeof(float);
-  return static_cast<float*>(::operator new(bytes, kAlignment));
+// Room for the floats wherever in it the first aligned address lies. Not aligned operator new: glibc's (2.36)
+// asks for more than it keeps, so that a freed block is too small for the next of its size, and memory grows.
+size_t BlockBytes(size_t length) { return length * sizeof(float) + kAlignment; }
+
+float* Aligned(std::byte* block) {
+  const auto address = reinterpret_cast<uintptr_t>(block);
+  return reinterpret_cast<float*>((address + kAlignment - 1) / kAlignment * kAlignment);
 }
 
 }  // namespace
 
-TensorBuffer::TensorBuffer(size_t length) : length_(length), data_(Allocate(length)) {}
+TensorBuffer::TensorBuffer(size_t length)
+    : length_(length), block_(new std::byte[BlockBytes(length)]), data_(Aligned(block_.get())) {}
 
-TensorBuffer::~TensorBuffer() { ::operator delete(data_, kAlignment); }
+TensorBuffer::~TensorBuffer() = default;
 
 // Owned by the pool and, weakly, by every buffer that is out.
 struct BufferPool::State {

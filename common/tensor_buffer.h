@@ -27,6 +27,7 @@ class TensorBuffer {
 
  private:
   const size_t length_;
+  const std::unique_ptr<std::byte[]> block_;  // contains the floats
   float* const data_;
 };
 

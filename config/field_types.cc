@@ -32,12 +32,13 @@ std::string FormatNumber(double number) {
   return std::string(text, end.ptr);
 }
 
-absl::StatusOr<double> ReadNumber(const std::string& path, double min, double max, const YamlNode& value) {
+absl::StatusOr<double> ReadNumber(const std::string& path, absl::string_view type, double min, double max,
+                                  const YamlNode& value) {
   // absl::SimpleAtod would take `0x10`, `inf` and `nan` as well.
   const bool is_decimal = value.is_scalar() && !value.quoted &&
                           value.text.find_first_not_of("0123456789+-.eE") == std::string::npos;
   double number = 0;
-  if (!is_decimal || !absl::SimpleAtod(value.text, &number)) return TypeError(path, "numbers", value);
+  if (!is_decimal || !absl::SimpleAtod(value.text, &number)) return TypeError(path, type, value);
   if (number < min || number > max) {
     return RangeError(path, absl::StrCat("from ", FormatNumber(min), " to ", FormatNumber(max)), value);
   }
@@ -55,6 +56,20 @@ absl::StatusOr<std::string> ReadText(const std::string& path, const YamlNode& va
   if (!value.is_scalar()) return TypeError(path, "a text", value);
   if (value.text.empty()) return ErrorAt(value.where, absl::StrCat("`", path, "` is empty"));
   return value.text;
+}
+
+absl::StatusOr<std::vector<std::string>> ReadTexts(const std::string& path, absl::string_view type,
+                                                   const YamlNode& value) {
+  if (value.is_scalar()) {
+    TESSERA_ASSIGN_OR_RETURN(std::string text, ReadText(path, value));
+    return std::vector<std::string>{std::move(text)};
+  }
+  if (!value.is_list() || value.items.empty()) return TypeError(path, type, value);
+  std::vector<std::string> texts;
+  for (const YamlNode& item : value.items) {
+    TESSERA_ASSIGN_OR_RETURN(texts.emplace_back(), ReadText(path, item));
+  }
+  return texts;
 }
 
 absl::StatusOr<int64_t> ReadBytes(const std::string& path, int64_t min, int64_t max, const YamlNode& value) {

@@ -37,9 +37,14 @@ bool IsWholeNumber(const YamlNode& value);
 std::string FormatNumber(double number);
 
 // Errors of these: kInvalidArgument, TypeError or RangeError.
-absl::StatusOr<double> ReadNumber(const std::string& path, double min, double max, const YamlNode& value);
+// `type` is what messages say is taken: "a number", or "numbers" of a list's items.
+absl::StatusOr<double> ReadNumber(const std::string& path, absl::string_view type, double min, double max,
+                                  const YamlNode& value);
 absl::StatusOr<bool> ReadBool(const std::string& path, const YamlNode& value);
 absl::StatusOr<std::string> ReadText(const std::string& path, const YamlNode& value);
+// One text, or a list of at least one; `type` is what messages say is taken.
+absl::StatusOr<std::vector<std::string>> ReadTexts(const std::string& path, absl::string_view type,
+                                                   const YamlNode& value);
 absl::StatusOr<int64_t> ReadBytes(const std::string& path, int64_t min, int64_t max, const YamlNode& value);
 absl::StatusOr<absl::Duration> ReadDuration(const std::string& path, absl::Duration min, absl::Duration max,
                                             const YamlNode& value);
@@ -72,6 +77,19 @@ Field Integer(std::string path, Member member, std::decay_t<std::invoke_result_t
     return absl::OkStatus();
   };
   field.write = [=](const JobSpec& job) { return YamlNode::Scalar(absl::StrCat(member(job))); };
+  return field;
+}
+
+// A finite number.
+template <typename Member>
+Field Number(std::string path, Member member, double min, double max, std::string text) {
+  Field field{path, "number", absl::StrCat("from ", FormatNumber(min), " to ", FormatNumber(max)),
+              std::move(text)};
+  field.read = [=](const YamlNode& value, JobSpec& job) {
+    TESSERA_ASSIGN_OR_RETURN(member(job), ReadNumber(path, "a number", min, max, value));
+    return absl::OkStatus();
+  };
+  field.write = [=](const JobSpec& job) { return YamlNode::Scalar(FormatNumber(member(job))); };
   return field;
 }
 

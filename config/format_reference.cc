@@ -16,7 +16,9 @@ range is an error with file, line and column. Times carry a unit: `500ms`,
 The options of layers, optimizers, schedules and data formats are in [building-blocks.md](building-blocks.md).
 
 Any key can be changed on the command line by `--set KEY=VALUE`, with the value in YAML:
-`--set train.epochs=1`, `--set model=resnet20`, `--set train.optimizer.lr=0.1`.
+`--set train.epochs=1`, `--set model=resnet20`, `--set train.optimizer.lr=0.1`. To change the mode, its key is
+enough, as in `--set train.consistency.mode=async`: what belongs to the file's own mode is left out (`group`,
+`staleness`, `drop_stragglers`, corrections that the new mode does not take, `deterministic: true`).
 
 `tessera config reference` prints this page, `tessera config show JOB` a job with everything that it leaves
 to defaults.

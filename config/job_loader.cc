@@ -4,6 +4,7 @@
 #include "absl/types/span.h"
 #include "common/file.h"
 #include "common/status.h"
+#include "config/consistency_rules.h"
 #include "config/job_reader.h"
 #include "config/overrides.h"
 #include "config/schema.h"
@@ -37,6 +38,17 @@ absl::StatusOr<int32_t> FileWorkers(const YamlNode& file) {
   return job.cluster.workers;
 }
 
+// `file` with `overrides` in it. Where they name another mode, what belongs to the file's own one is left.
+absl::StatusOr<YamlNode> WithOverrides(YamlNode file, const std::vector<Override>& overrides) {
+  YamlNode changed = file;
+  for (const Override& change : overrides) TESSERA_RETURN_IF_ERROR(ApplyOverride(change, changed));
+  const std::string mode = ModeOf(changed);
+  if (mode == ModeOf(file)) return changed;
+  LeaveOwnMode(mode, file);
+  for (const Override& change : overrides) TESSERA_RETURN_IF_ERROR(ApplyOverride(change, file));
+  return file;
+}
+
 }  // namespace
 
 absl::StatusOr<JobSpec> LoadJobFile(const std::string& path, const std::vector<Override>& overrides) {
@@ -49,14 +61,15 @@ absl::StatusOr<JobSpec> LoadJobFile(const std::string& path, const std::vector<O
 
 absl::StatusOr<JobSpec> LoadJobText(const std::string& text, const std::string& name,
                                     const std::vector<Override>& overrides) {
-  TESSERA_ASSIGN_OR_RETURN(YamlNode file, ParseYaml(text, name));
+  TESSERA_ASSIGN_OR_RETURN(const YamlNode file, ParseYaml(text, name));
   if (file.is_null()) return ErrorAt(absl::StrCat(name, ":1:1"), "the file is empty: it holds no job");
   // Overrides need a map to go into; what else a file may be is the reader's to refuse.
   if (!file.is_map()) return ReadJob(file);
   TESSERA_ASSIGN_OR_RETURN(const int32_t workers, FileWorkers(file));
-  for (const Override& change : overrides) TESSERA_RETURN_IF_ERROR(ApplyOverride(change, file));
-  TESSERA_ASSIGN_OR_RETURN(JobSpec job, ReadJob(file));
+  TESSERA_ASSIGN_OR_RETURN(const YamlNode changed, WithOverrides(file, overrides));
+  TESSERA_ASSIGN_OR_RETURN(JobSpec job, ReadJob(changed));
   if (job.train.replicas == 0) job.train.replicas = workers;
+  TESSERA_RETURN_IF_ERROR(ResolveConsistency(changed, job));
   return job;
 }
 

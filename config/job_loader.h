@@ -23,7 +23,9 @@ absl::StatusOr<Override> ParseOverride(const std::string& text);
 
 // Reads `path` and applies `overrides` in order (each checked like the file; its position is `--set
 // train.epochs`). `train.replicas` defaults to the *file's* cluster.workers, so that overriding workers does
-// not change the maths. Errors: kNotFound, no such file; kInvalidArgument, all else.
+// not change the maths. An override of `train.consistency.mode` that names another mode than the file leaves
+// out what belongs to the file's (config/consistency_rules.h). Errors: kNotFound, no such file;
+// kInvalidArgument, all else.
 absl::StatusOr<JobSpec> LoadJobFile(const std::string& path, const std::vector<Override>& overrides);
 
 // As LoadJobFile, from text; `name` stands for the file in messages.

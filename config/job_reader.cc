@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "common/status.h"
 #include "config/field_types.h"
 #include "config/free_form.h"
@@ -70,31 +69,25 @@ class Reader {
   JobSpec* const job_;
 };
 
-// Where `path` stands in the file, or else the map that it would stand in.
-std::string Where(const YamlNode& file, absl::string_view path) {
-  const YamlNode* node = &file;
-  for (const absl::string_view key : absl::StrSplit(path, '.')) {
-    const YamlNode* inner = node->Find(key);
-    if (inner == nullptr) break;
-    node = inner;
-  }
-  return node->where;
-}
-
 absl::Status CheckModel(const YamlNode& file, const ModelSpec& model) {
-  const std::string where = Where(file, "model");
+  const std::string where = file.WhereOf("model");
+  if (!model.replace.empty() && model.weights.empty()) {
+    return ErrorAt(
+        file.WhereOf("model.replace"),
+        "`model.replace` says what `model.weights` does not fill, and there is none: leave it out");
+  }
   if (model.name.empty() && model.layers.empty()) return ErrorAt(where, "`model` needs a `name` or `layers`");
   if (model.layers.empty()) return absl::OkStatus();
   if (!model.name.empty()) return ErrorAt(where, "`model` takes a `name` or `layers`, not both");
   if (model.options.values().empty()) return absl::OkStatus();
   const auto& [key, option] = *model.options.values().begin();
-  return UnknownKeyError("model", {key, option.where, YamlNode()}, {"layers"});
+  return UnknownKeyError("model", {key, option.where, YamlNode()}, {"layers", "weights", "replace"});
 }
 
 absl::Status CheckDevice(const YamlNode& file, const DeviceSpec& device) {
   if (device.kind != "reference" || device.threads == 1) return absl::OkStatus();
-  return ErrorAt(Where(file, "device.threads"), absl::StrCat("`device.threads` is ", device.threads,
-                                                             ", but the device `reference` has one"));
+  return ErrorAt(file.WhereOf("device.threads"), absl::StrCat("`device.threads` is ", device.threads,
+                                                              ", but the device `reference` has one"));
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 
 namespace tessera {
 
-// What the tree does not hold is as JobSpec{} has it; train.replicas stays 0 then.
+// What the tree does not hold is as JobSpec{} has it; train.replicas and the group stay 0 then.
 // Errors: kInvalidArgument, one line with position: the first thing that is wrong in the order of the file,
 // then what is missing, then what does not go together.
 absl::StatusOr<JobSpec> ReadJob(const YamlNode& file);

@@ -32,6 +32,8 @@ struct ModelSpec {
   std::string name;  // a zoo network, or "" with `layers`
   Options options;   // of the zoo network
   std::vector<LayerOptions> layers;
+  std::string weights;               // a safetensors file to start from, or ""
+  std::vector<std::string> replace;  // layers (and all below their names) that start afresh all the same
   std::string where;
 };
 
@@ -40,14 +42,32 @@ struct NormalizeSpec {
   std::vector<double> mean, std;  // given: one per channel
 };
 
+// Random changes of the training images; none by default.
+struct AugmentSpec {
+  bool flip = false;
+  int32_t crop_padding = 0;  // pixels; 0: no crop
+};
+
 struct DataSpec {
   NamedOptions train;  // name = format
   std::optional<NamedOptions> test;
   NormalizeSpec normalize;
+  AugmentSpec augment;
 };
 
+// Who waits for whom; DESIGN.md section 4. `group` and `staleness` are always set after loading: the mode's own
+// where the file has none.
 struct ConsistencySpec {
-  std::string mode = "sync";  // sync now; async, ssp, grouped are known words, refused by name until built
+  static constexpr int64_t kUnbounded = -1;
+
+  std::string mode = "sync";  // sync, async, ssp, grouped (the file may say mixed)
+  int32_t group = 0;          // replicas whose gradients make one update; divides train.replicas
+  int64_t staleness = 0;      // minibatches ahead of the slowest group, or kUnbounded
+  int32_t drop_stragglers = 0;
+  std::string staleness_correction = "none";  // none, scale, delay_compensated
+  double dc_lambda = 0.04;                    // of delay_compensated
+  bool dc_adaptive = false;                   // lambda over the root of the gradient's mean square
+  std::string lr_scaling = "linear";          // linear, none
 };
 
 struct TrainSpec {
@@ -56,8 +76,9 @@ struct TrainSpec {
   int32_t epochs = 1;
   NamedOptions optimizer;
   NamedOptions schedule{.name = "constant"};  // `warmup` stays in its options
+  double clip_norm = 0;  // of one replica's gradient, over all its weights; 0: no clipping
   ConsistencySpec consistency;
-  bool deterministic = true;
+  bool deterministic = true;  // as the file says it, or: sync without drop_stragglers
 };
 
 struct ClusterSpec {

@@ -12,19 +12,6 @@ namespace {
 
 constexpr char kPath[] = "model.layers";
 
-absl::StatusOr<std::vector<std::string>> ReadInputs(const std::string& path, const YamlNode& value) {
-  if (value.is_scalar()) {
-    TESSERA_ASSIGN_OR_RETURN(std::string input, ReadText(path, value));
-    return std::vector<std::string>{std::move(input)};
-  }
-  if (!value.is_list() || value.items.empty()) return TypeError(path, "the names of earlier layers", value);
-  std::vector<std::string> inputs;
-  for (const YamlNode& item : value.items) {
-    TESSERA_ASSIGN_OR_RETURN(inputs.emplace_back(), ReadText(path, item));
-  }
-  return inputs;
-}
-
 absl::Status ReadEntry(const std::string& path, const YamlEntry& entry, LayerOptions& layer) {
   const std::string entry_path = absl::StrCat(path, ".", entry.key);
   if (entry.key == "name") {
@@ -36,7 +23,7 @@ absl::Status ReadEntry(const std::string& path, const YamlEntry& entry, LayerOpt
     return absl::OkStatus();
   }
   if (entry.key == "inputs") {
-    TESSERA_ASSIGN_OR_RETURN(layer.inputs, ReadInputs(entry_path, entry.value));
+    TESSERA_ASSIGN_OR_RETURN(layer.inputs, ReadTexts(entry_path, "the names of earlier layers", entry.value));
     return absl::OkStatus();
   }
   return ReadOption(path, entry, layer.options);
@@ -87,7 +74,7 @@ Field LayersField() {
       .type = "list of maps",
       .text =
           "The network layer by layer, in place of `name`. Each layer has a `type` and its options, and may "
-          "have a `name` and `inputs` (names of earlier layers, or `image`; without them the layer before).",
+          "have a `name` and `inputs` (names of earlier layers or of the data's inputs, as `image`; without them the layer before).",
       .read = ReadLayers,
       .write = WriteLayers};
 }

@@ -21,13 +21,13 @@ constexpr double kMaxStd = 1000;
 absl::StatusOr<std::vector<double>> ReadNumbers(const std::string& path, double min, double max,
                                                 const YamlNode& value) {
   if (value.is_scalar()) {
-    TESSERA_ASSIGN_OR_RETURN(const double number, ReadNumber(path, min, max, value));
+    TESSERA_ASSIGN_OR_RETURN(const double number, ReadNumber(path, "numbers", min, max, value));
     return std::vector<double>{number};
   }
   if (!value.is_list() || value.items.empty()) return TypeError(path, "a list of numbers", value);
   std::vector<double> numbers;
   for (const YamlNode& item : value.items) {
-    TESSERA_ASSIGN_OR_RETURN(numbers.emplace_back(), ReadNumber(path, min, max, item));
+    TESSERA_ASSIGN_OR_RETURN(numbers.emplace_back(), ReadNumber(path, "numbers", min, max, item));
   }
   return numbers;
 }

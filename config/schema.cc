@@ -15,6 +15,8 @@ namespace tessera {
 namespace {
 
 constexpr int32_t kMaxNodes = 4096;
+constexpr int64_t kMaxStaleness = int64_t{1} << 30;
+constexpr char kUnbounded[] = "unbounded";
 
 // The name becomes a folder, so that it can be neither `..` nor a path.
 absl::Status CheckJobName(const std::string& name) {
@@ -78,7 +80,7 @@ Section FreeForm(Section section, Find find, std::string options_text) {
 Field ModelName() {
   Field field{.path = "model.name",
               .type = "name",
-              .text = "A network of the zoo: `lenet5`, `resnet20`. Short form: `model: lenet5`."};
+              .text = "A network of the zoo, as `lenet5`, `resnet18`, `vgg16`. Short form: `model: lenet5`."};
   field.read = [](const YamlNode& value, JobSpec& job) {
     job.model.where = value.where;
     TESSERA_ASSIGN_OR_RETURN(job.model.name, ReadText("model.name", value));
@@ -86,6 +88,37 @@ Field ModelName() {
   };
   field.write = [](const JobSpec& job) {
     return job.model.name.empty() ? YamlNode() : YamlNode::Scalar(job.model.name);
+  };
+  return field;
+}
+
+Field ModelWeights() {
+  Field field{
+      .path = "model.weights",
+      .type = "path",
+      .text = "A safetensors file, by PyTorch's names, that the weights start from instead of random ones."};
+  field.read = [](const YamlNode& value, JobSpec& job) {
+    TESSERA_ASSIGN_OR_RETURN(job.model.weights, ReadText("model.weights", value));
+    return absl::OkStatus();
+  };
+  field.write = [](const JobSpec& job) {
+    return job.model.weights.empty() ? YamlNode() : YamlNode::Scalar(job.model.weights);
+  };
+  return field;
+}
+
+Field ModelReplace() {
+  Field field{.path = "model.replace",
+              .type = "list of names",
+              .text =
+                  "Layers, each with all below its name, that start afresh all the same: `[fc]`, to tune a "
+                  "network to other classes."};
+  field.read = [](const YamlNode& value, JobSpec& job) {
+    TESSERA_ASSIGN_OR_RETURN(job.model.replace, ReadTexts("model.replace", "the names of layers", value));
+    return absl::OkStatus();
+  };
+  field.write = [](const JobSpec& job) {
+    return job.model.replace.empty() ? YamlNode() : YamlNode::List(job.model.replace);
   };
   return field;
 }
@@ -99,9 +132,88 @@ Field Replicas() {
   return field;
 }
 
+Field Deterministic() {
+  Field field = Bool(
+      "train.deterministic", In(&JobSpec::train, &TrainSpec::deterministic),
+      "`true` (`sync` without `drop_stragglers` alone) refuses workers whose processors, libraries or "
+      "threads differ, since these may change the last bit of the weights; `false` lets them in, and the "
+      "weights may then differ in their last bits.");
+  field.default_text = "`true` where it can be";
+  return field;
+}
+
+template <typename Member>
+auto Consistency(Member member) {
+  return [=](auto& job) -> auto& { return job.train.consistency.*member; };
+}
+
+Field Mode() {
+  Field field =
+      Choice("train.consistency.mode", Consistency(&ConsistencySpec::mode),
+             {.built = {"sync", "async", "ssp", "grouped", "mixed"}},
+             "`sync`: every step is one update, by the mean over all replicas. `async`: every "
+             "replica updates by itself and waits for nobody. `ssp`: as `async`, but none runs more "
+             "than `staleness` minibatches ahead. `grouped` (or `mixed`): in step inside a group, as "
+             "`async` between groups.");
+  field.read = [read = field.read](const YamlNode& value, JobSpec& job) -> absl::Status {
+    TESSERA_RETURN_IF_ERROR(read(value, job));
+    std::string& mode = job.train.consistency.mode;
+    if (mode == "mixed") mode = "grouped";
+    return absl::OkStatus();
+  };
+  return field;
+}
+
+Field Group() {
+  Field field = Integer("train.consistency.group", Consistency(&ConsistencySpec::group), 1, kMaxNodes,
+                        "Replicas whose gradients make one update; divides `train.replicas`.");
+  field.default_text = "by mode: `sync` all, `async` and `ssp` 1; `grouped`: required";
+  field.write = [](const JobSpec& job) {
+    const int32_t group = job.train.consistency.group;
+    return group == 0 ? YamlNode() : YamlNode::Scalar(absl::StrCat(group));
+  };
+  return field;
+}
+
+Field Staleness() {
+  constexpr char kPath[] = "train.consistency.staleness";
+  Field field{
+      .path = kPath,
+      .type = "whole number or `unbounded`",
+      .range = absl::StrCat("from 0 to ", kMaxStaleness),
+      .text = "Minibatches that a replica may run ahead of the slowest group. For `ssp` and `grouped`.",
+      .default_text = "by mode: `sync` 0, `ssp` 3, `async` and `grouped` `unbounded`"};
+  field.read = [=](const YamlNode& value, JobSpec& job) -> absl::Status {
+    int64_t& staleness = job.train.consistency.staleness;
+    if (value.is_scalar() && value.text == kUnbounded) {
+      staleness = ConsistencySpec::kUnbounded;
+      return absl::OkStatus();
+    }
+    if (!IsWholeNumber(value)) return TypeError(kPath, "a whole number or `unbounded`", value);
+    TESSERA_ASSIGN_OR_RETURN(staleness, ReadInteger<int64_t>(kPath, 0, kMaxStaleness, value));
+    return absl::OkStatus();
+  };
+  field.write = [](const JobSpec& job) {
+    const int64_t staleness = job.train.consistency.staleness;
+    return YamlNode::Scalar(staleness == ConsistencySpec::kUnbounded ? kUnbounded : absl::StrCat(staleness));
+  };
+  return field;
+}
+
+// Written only where it has a meaning.
+Field OfDelayCompensation(Field field) {
+  field.default_text = absl::StrCat("`", field.write(JobSpec()).text, "`");
+  field.write = [write = field.write](const JobSpec& job) {
+    return job.train.consistency.staleness_correction == "delay_compensated" ? write(job) : YamlNode();
+  };
+  return field;
+}
+
 std::vector<Section> Sections() {
   const char* const kFormatOptions =
-      "what the format reads; `idx`: `path` (folder), `split` (`train` or `test`)";
+      "what the format reads; `idx`: `path` (folder), `split` (`train` or `test`); `image_folder`: also "
+      "`channels`, "
+      "`size`; `npy`: `inputs`, `labels`, `split`, `part`, `split_seed`";
   return {
       {.path = "", .text = "The file itself."},
       {.path = "job", .text = "What the run is called.", .required = true},
@@ -117,10 +229,11 @@ std::vector<Section> Sections() {
       FreeForm({.path = "data.test",
                 .text = "The images that every epoch ends with an evaluation on; may be absent."},
                TestData(), kFormatOptions),
+      {.path = "data.augment",
+       .text = "Random changes of the training images, anew in every epoch and the same on any worker."},
       {.path = "train", .text = "How the network learns.", .required = true},
       FreeForm({.path = "train.optimizer", .text = "The rule that changes the weights.", .required = true},
-               Optimizer(),
-               "what the optimizer reads; `sgd`: `lr`, `weight_decay`; `momentum`: also `momentum`"),
+               Optimizer(), "what the optimizer reads: `lr`, `weight_decay`, ..."),
       FreeForm({.path = "train.schedule", .text = "How the learning rate changes over the run."}, Schedule(),
                "`warmup`: a linear rise over the first `100 steps` or `1 epoch`; what the schedule reads"),
       {.path = "train.consistency", .text = "Who waits for whom."},
@@ -140,31 +253,53 @@ std::vector<Field> Fields() {
 
       ModelName(),
       LayersField(),
+      ModelWeights(),
+      ModelReplace(),
 
-      Required(Name("data.train.format", TrainData(), "How the images are stored: `idx`.")),
+      Required(Name("data.train.format", TrainData(),
+                    "How the samples are stored: `idx`, `image_folder`, `npy`.")),
       Required(Name("data.test.format", TestData(), "As for `data.train`.")),
       NormalizeField(),
+      Bool(
+          "data.augment.flip", [](auto& job) -> auto& { return job.data.augment.flip; },
+          "Turns every second training image around, left to right, by chance."),
+      Integer(
+          "data.augment.crop_padding", [](auto& job) -> auto& { return job.data.augment.crop_padding; }, 0,
+          1024, "Shifts every training image by up to so many pixels, by chance, and fills up with zeros."),
 
       Replicas(),
       Integer("train.batch_size", In(&JobSpec::train, &TrainSpec::batch_size), 1, 65536,
               "Images of one minibatch of one replica."),
       Integer("train.epochs", In(&JobSpec::train, &TrainSpec::epochs), 1, 100000,
               "How often the training images are gone through."),
-      Bool("train.deterministic", In(&JobSpec::train, &TrainSpec::deterministic),
-           "`true` refuses workers whose processors, libraries or threads differ, since these may change the "
-           "last bit of the weights; `false` lets them in, and the weights may then differ in their last "
-           "bits."),
-      Required(Name("train.optimizer.name", Optimizer(), "`sgd` or `momentum`.")),
-      Name("train.schedule.name", Schedule(), "`constant` or `cosine` (down to 0 at the end)."),
+      Number(
+          "train.clip_norm", In(&JobSpec::train, &TrainSpec::clip_norm), 0, 1e6,
+          "A replica's gradient over all weights that is longer than this is scaled down to it; 0: never."),
+      Deterministic(),
+      Required(Name("train.optimizer.name", Optimizer(),
+                    "`sgd`, `momentum`, `nesterov`, `adagrad`, `rmsprop`, `adam` or `adamw`.")),
+      Name("train.schedule.name", Schedule(),
+           "`constant`, `cosine` (down to 0 at the end), `step`, `multistep` or `polynomial`."),
+      Mode(),
+      Group(),
+      Staleness(),
+      Integer("train.consistency.drop_stragglers", Consistency(&ConsistencySpec::drop_stragglers), 0,
+              kMaxNodes - 1,
+              "`sync`: a step does not wait for its last so many replicas. A worker's replicas are dropped "
+              "together, so that it takes at least as many as a worker runs."),
       Choice(
-          "train.consistency.mode", [](auto& job) -> auto& { return job.train.consistency.mode; },
-          {.built = {"sync"}, .not_built = {"async", "ssp", "grouped", "mixed"}},
-          "`sync`: every step is one update, by the mean over all replicas."),
-      NotBuilt("train.consistency.group", "Replicas whose gradients make one update."),
-      NotBuilt("train.consistency.staleness", "Minibatches that a replica may be ahead of the slowest."),
-      NotBuiltUnlessZero("train.consistency.drop_stragglers", "Replicas that a step does not wait for."),
-      NotBuilt("train.consistency.staleness_correction", "How late gradients are corrected."),
-      NotBuilt("train.consistency.lr_scaling", "Whether the learning rate follows the size of a group."),
+          "train.consistency.staleness_correction", Consistency(&ConsistencySpec::staleness_correction),
+          {.built = {"none", "scale", "delay_compensated"}},
+          "What is done to a gradient of older weights: `scale`: divided by 1 + its staleness, in place of "
+          "`lr_scaling`; `delay_compensated`: DC-ASGD, in groups of 1. Not in `sync`."),
+      OfDelayCompensation(Number("train.consistency.dc_lambda", Consistency(&ConsistencySpec::dc_lambda), 0,
+                                 1e6, "`delay_compensated`: how strong the compensation is.")),
+      OfDelayCompensation(
+          Bool("train.consistency.dc_adaptive", Consistency(&ConsistencySpec::dc_adaptive),
+               "`delay_compensated`: `dc_lambda` over the root of the gradient's running mean square.")),
+      Choice("train.consistency.lr_scaling", Consistency(&ConsistencySpec::lr_scaling),
+             {.built = {"linear", "none"}},
+             "`linear`: an update of a group takes `lr` x group / replicas; `none`: `lr` as it is."),
 
       Text("cluster.coordinator", In(&JobSpec::cluster, &ClusterSpec::coordinator), "HOST:PORT", CheckAddress,
            "Where the coordinator listens; port 0 takes a free one."),

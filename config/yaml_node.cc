@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/status.h"
 
 namespace tessera {
@@ -44,8 +45,31 @@ const YamlNode* YamlNode::Find(absl::string_view key) const {
   return found == entries.end() ? nullptr : &found->value;
 }
 
+YamlNode* YamlNode::Find(absl::string_view key) {
+  return const_cast<YamlNode*>(static_cast<const YamlNode*>(this)->Find(key));
+}
+
+const YamlNode* YamlNode::FindPath(absl::string_view path) const {
+  const YamlNode* node = this;
+  for (const absl::string_view key : absl::StrSplit(path, '.')) {
+    node = node->Find(key);
+    if (node == nullptr) return nullptr;
+  }
+  return node;
+}
+
+std::string YamlNode::WhereOf(absl::string_view path) const {
+  const YamlNode* node = this;
+  for (const absl::string_view key : absl::StrSplit(path, '.')) {
+    const YamlNode* inner = node->Find(key);
+    if (inner == nullptr) break;
+    node = inner;
+  }
+  return node->where;
+}
+
 YamlNode& YamlNode::FindOrAdd(absl::string_view key, const std::string& where) {
-  if (const YamlNode* found = Find(key)) return const_cast<YamlNode&>(*found);
+  if (YamlNode* found = Find(key)) return *found;
   YamlNode value;
   value.where = where;
   entries.push_back({std::string(key), where, std::move(value)});

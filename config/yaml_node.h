@@ -33,6 +33,11 @@ struct YamlNode {
 
   // The value of `key` in a map, or null.
   const YamlNode* Find(absl::string_view key) const;
+  YamlNode* Find(absl::string_view key);
+  // The value at a path of keys ("train.epochs"), or null.
+  const YamlNode* FindPath(absl::string_view path) const;
+  // Where that value stands, or else the innermost map on the way to it.
+  std::string WhereOf(absl::string_view path) const;
   // The value of `key`, which is added as kNull at the end, standing at `where`, when the map has none.
   YamlNode& FindOrAdd(absl::string_view key, const std::string& where);
 };

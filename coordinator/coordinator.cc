@@ -133,13 +133,14 @@ void Coordinator::Collect() {
 absl::Status Coordinator::SaveModel() {
   std::vector<ServerAssignment> servers;
   const JobPlan* plan = nullptr;
+  Version updates = 0;
   {
     MutexLock lock(&mutex_);
     servers = state_.Servers();
     plan = &state_.plan();  // constant as long as state_ lives
+    updates = state_.updates_per_shard();
   }
-  TESSERA_ASSIGN_OR_RETURN(const CollectedModel model,
-                           options_.collect(plan->layout, servers, plan->total_steps));
+  TESSERA_ASSIGN_OR_RETURN(const CollectedModel model, options_.collect(plan->layout, servers, updates));
   const std::string digest = WeightsDigest(model.tensors);
   const std::string path = absl::StrCat(options_.run_folder, "/model.safetensors");
   TESSERA_RETURN_IF_ERROR(

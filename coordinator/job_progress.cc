@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +17,7 @@ double Ratio(double sum, int64_t count) {
 }  // namespace
 
 JobProgress::JobProgress(const JobProgressOptions& options)
-    : options_(options), clocks_(options.replicas, 0), evaluations_(options.test_samples) {}
+    : options_(options), replicas_(options.replicas), evaluations_(options.test_samples) {}
 
 bool JobProgress::Start(absl::Time now) {
   if (phase_ != JobPhase::kWaiting) return false;
@@ -64,7 +63,9 @@ absl::Status JobProgress::RecordReplicas(absl::Span<const ReplicaReport> reports
   }
   for (const ReplicaReport& report : reports) TESSERA_RETURN_IF_ERROR(Check(report));
   for (const ReplicaReport& report : reports) {
-    clocks_[report.replica] = std::max(clocks_[report.replica], report.clock);
+    Replica& replica = replicas_[report.replica];
+    replica.clock = std::max(replica.clock, report.clock);
+    replica.dropped = std::max(replica.dropped, report.dropped);
     Merge(report.replica, report.finished);
     Merge(report.replica, report.current);
   }
@@ -79,6 +80,11 @@ absl::Status JobProgress::Check(const ReplicaReport& report) const {
   if (report.clock < 0 || report.clock > total_steps()) {
     return absl::InvalidArgumentError(absl::StrCat("replica ", report.replica, " reports clock ",
                                                    report.clock, ", the job ends at ", total_steps()));
+  }
+  if (report.dropped < 0 || report.dropped > (options_.may_drop ? report.clock : 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("replica ", report.replica, " reports ", report.dropped,
+                                                   " dropped minibatches of ", report.clock,
+                                                   options_.may_drop ? "" : ", and the job drops none"));
   }
   for (const ReportedEpoch* totals : {&report.current, &report.finished}) {
     TESSERA_RETURN_IF_ERROR(Annotate(CheckTotals(*totals), absl::StrCat("replica ", report.replica)));
@@ -104,6 +110,7 @@ void JobProgress::Merge(ReplicaId replica, const ReportedEpoch& totals) {
   std::vector<ReportedEpoch>& by_replica = totals_[totals.epoch];
   by_replica.resize(options_.replicas);
   if (totals.minibatches > by_replica[replica].minibatches) by_replica[replica] = totals;
+  replicas_[replica].newest_epoch = std::max(replicas_[replica].newest_epoch, totals.epoch);
 }
 
 absl::Status JobProgress::RecordEvaluation(Clock clock, absl::Span<const ChunkResult> chunks) {
@@ -120,16 +127,35 @@ bool JobProgress::training_complete() const {
   return options_.test_samples == 0 || evaluations_.At(total_steps()).has_value();
 }
 
-Clock JobProgress::MinClock() const { return *std::min_element(clocks_.begin(), clocks_.end()); }
+Clock JobProgress::MinClock() const {
+  Clock slowest = total_steps();
+  for (const Replica& replica : replicas_) slowest = std::min(slowest, replica.clock);
+  return slowest;
+}
 
 int64_t JobProgress::images() const {
-  return std::accumulate(clocks_.begin(), clocks_.end(), Clock{0}) * options_.batch_size;
+  Clock counted = 0;
+  for (ReplicaId replica = 0; replica < options_.replicas; ++replica) counted += CountedOf(replica);
+  return counted * options_.batch_size;
+}
+
+int64_t JobProgress::dropped() const {
+  int64_t dropped = 0;
+  for (const Replica& replica : replicas_) dropped += replica.dropped;
+  return dropped;
 }
 
 double JobProgress::CurrentTrainLoss() const {
-  if (totals_.empty()) return std::numeric_limits<double>::quiet_NaN();
-  const ReportedEpoch sum = Sum(totals_.rbegin()->first);
-  return Ratio(sum.loss_sum, sum.minibatches);
+  double loss_sum = 0;
+  int64_t minibatches = 0;
+  for (ReplicaId replica = 0; replica < options_.replicas; ++replica) {
+    const int64_t epoch = replicas_[replica].newest_epoch;
+    if (epoch < 0) continue;
+    const ReportedEpoch& totals = totals_.at(epoch)[replica];
+    loss_sum += totals.loss_sum;
+    minibatches += totals.minibatches;
+  }
+  return Ratio(loss_sum, minibatches);
 }
 
 ReportedEpoch JobProgress::Sum(int64_t epoch) const {

@@ -35,6 +35,7 @@ struct ReportedEpoch {
 struct ReplicaReport {
   ReplicaId replica = 0;
   Clock clock = 0;
+  Clock dropped = 0;  // of `clock`: minibatches that did not count
   ReportedEpoch current;
   ReportedEpoch finished;  // the epoch before
 };
@@ -53,6 +54,7 @@ struct JobProgressOptions {
   int64_t epochs = 1;
   Clock steps_per_epoch = 1;
   int64_t test_samples = 0;  // 0: no evaluation
+  bool may_drop = false;     // drop_stragglers
 };
 
 class JobProgress {
@@ -73,7 +75,7 @@ class JobProgress {
   bool Stop(std::string message, absl::Time now);
 
   // All or nothing. Errors: kInvalidArgument, an unknown replica, a clock or epoch outside the job, counts
-  // that cannot be; kFailedPrecondition, before Start.
+  // that cannot be, drops in a job without; kFailedPrecondition, before Start.
   absl::Status RecordReplicas(absl::Span<const ReplicaReport> reports);
   // Errors: kInvalidArgument, `clock` is not the end of an epoch of this job; those of
   // EvaluationResults::Record.
@@ -84,10 +86,16 @@ class JobProgress {
 
   Clock total_steps() const { return options_.steps_per_epoch * options_.epochs; }
   Clock MinClock() const;  // of the slowest replica
-  int64_t images() const;  // trained on so far, by all replicas
-  // Mean loss over the newest epoch that anything is known of; NaN before.
+  Clock ClockOf(ReplicaId replica) const { return replicas_[replica].clock; }
+  Clock DroppedOf(ReplicaId replica) const { return replicas_[replica].dropped; }
+  // Minibatches of `replica` that counted so far.
+  Clock CountedOf(ReplicaId replica) const { return replicas_[replica].clock - replicas_[replica].dropped; }
+  int64_t images() const;   // trained on so far, by all replicas, those of dropped minibatches not counted
+  int64_t dropped() const;  // minibatches, by all replicas
+  // Mean loss over the newest epoch of each replica, which may be at different ones; NaN before.
   double CurrentTrainLoss() const;
-  // The epochs that every replica has finished and, with a test set, evaluation has too; in order.
+  // The epochs that every replica has finished and, with a test set, evaluation has too; in order. Where
+  // replicas are epochs apart, the slowest one ends them.
   std::vector<EpochHistory> FinishedEpochs() const;
   // From Start to the end of training (or `now`); zero before Start.
   absl::Duration Elapsed(absl::Time now) const;
@@ -102,7 +110,12 @@ class JobProgress {
   const JobProgressOptions options_;
   JobPhase phase_ = JobPhase::kWaiting;
   std::string message_;
-  std::vector<Clock> clocks_;                             // by replica
+  struct Replica {
+    Clock clock = 0;
+    Clock dropped = 0;
+    int64_t newest_epoch = -1;  // that totals_ has of it
+  };
+  std::vector<Replica> replicas_;
   std::map<int64_t, std::vector<ReportedEpoch>> totals_;  // by epoch, then replica
   EvaluationResults evaluations_;
   absl::Time started_ = absl::InfinitePast();

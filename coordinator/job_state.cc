@@ -13,6 +13,7 @@
 #include "common/text.h"
 #include "config/job_loader.h"
 #include "coordinator/placement.h"
+#include "server/consistency_policy.h"
 
 namespace tessera {
 namespace {
@@ -32,7 +33,15 @@ JobProgressOptions ProgressOf(const JobPlan& plan) {
           .batch_size = plan.job.train.batch_size,
           .epochs = plan.job.train.epochs,
           .steps_per_epoch = plan.steps_per_epoch,
-          .test_samples = plan.test_samples};
+          .test_samples = plan.test_samples,
+          .may_drop = plan.job.train.consistency.drop_stragglers > 0};
+}
+
+ConsistencyOptions ConsistencyOf(const TrainSpec& train) {
+  return {.replicas = train.replicas,
+          .group = train.consistency.group,
+          .staleness = train.consistency.staleness,
+          .drop_stragglers = train.consistency.drop_stragglers};
 }
 
 absl::StatusOr<NodeIntroduction> IntroductionOf(const wire::RegisterRequest& request) {
@@ -52,6 +61,7 @@ absl::StatusOr<NodeIntroduction> IntroductionOf(const wire::RegisterRequest& req
 ReplicaReport ReportOf(const wire::ReplicaProgress& progress) {
   return {.replica = progress.replica(),
           .clock = progress.clock(),
+          .dropped = progress.dropped(),
           .current = {progress.epoch(), progress.loss_sum(), progress.loss_count(), progress.correct()},
           .finished = {progress.last_epoch(), progress.last_loss_sum(), progress.last_loss_count(),
                        progress.last_correct()}};
@@ -75,6 +85,27 @@ wire::Phase PhaseOf(JobPhase phase) {
   return wire::PHASE_UNSPECIFIED;
 }
 
+// Whether the staleness of so many pushes, each >= 0, can add up to that.
+bool IsPossible(const wire::ServerProgress& progress) {
+  const bool none_negative = progress.staleness_pushes() >= 0 && progress.staleness_sum() >= 0 &&
+                             progress.staleness_max() >= 0 && progress.clock_lead_max() >= 0;
+  return none_negative && progress.staleness_max() <= progress.staleness_sum() &&
+         static_cast<double>(progress.staleness_sum()) <=
+             static_cast<double>(progress.staleness_pushes()) * static_cast<double>(progress.staleness_max());
+}
+
+absl::Status CheckServerProgress(const Node& node, const wire::HeartbeatRequest& request) {
+  if (!request.has_server()) return absl::OkStatus();
+  const wire::ServerProgress& progress = request.server();
+  if (node.introduction.role != NodeRole::kServer) {
+    return absl::InvalidArgumentError("reports what only a server knows");
+  }
+  if (IsPossible(progress)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "reports ", progress.staleness_pushes(), " pushes of staleness ", progress.staleness_sum(), " in all, ",
+      progress.staleness_max(), " at most, and a clock lead of ", progress.clock_lead_max()));
+}
+
 std::string Plural(size_t count, absl::string_view noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }
@@ -87,6 +118,7 @@ JobState::JobState(JobPlan plan, absl::Time now)
       created_(now),
       membership_(MembershipOf(plan_.job)),
       progress_(ProgressOf(plan_)),
+      rates_(plan_.job.train.replicas),
       last_tick_(now),
       next_waiting_line_(now + kWaitingLineEvery) {}
 
@@ -169,11 +201,15 @@ wire::ClusterMap JobState::BuildMap() const {
   }
   LayoutToMap(plan_.layout, plan_.job.cluster.shard_bytes, &map);
   map.set_steps_per_epoch(plan_.steps_per_epoch);
-  const Shape& image = plan_.graph->image();
-  map.mutable_image_shape()->Assign(image.begin(), image.end());
+  for (const nn::InputSpec& input : plan_.graph->inputs()) {
+    wire::Input* sent = map.add_inputs();
+    sent->set_name(input.name);
+    sent->mutable_shape()->Assign(input.shape.begin(), input.shape.end());
+  }
   map.set_classes(plan_.graph->classes());
   map.set_train_samples(plan_.train_samples);
   map.set_test_samples(plan_.test_samples);
+  map.mutable_shard_digests()->Assign(plan_.weights.shard_digests.begin(), plan_.weights.shard_digests.end());
   return map;
 }
 
@@ -191,7 +227,7 @@ absl::Status JobState::GetClusterMap(const wire::GetClusterMapRequest& request, 
 absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Time now,
                                  wire::HeartbeatReply* reply) {
   TESSERA_ASSIGN_OR_RETURN(Node * node, membership_.FindAlive(request.node_id(), request.incarnation()));
-  TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request), node->Name()));
+  TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request, now), node->Name()));
   node->last_seen = now;
   LogEpochs();
   FinishTrainingIfComplete(now);
@@ -202,7 +238,8 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
   return absl::OkStatus();
 }
 
-absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatRequest& request) {
+absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatRequest& request,
+                                      absl::Time now) {
   if (request.pushed_bytes() < 0 || request.pulled_bytes() < 0 || !(request.training_seconds() >= 0) ||
       std::isinf(request.training_seconds())) {
     return absl::InvalidArgumentError(absl::StrCat("reports ", request.pushed_bytes(), " bytes pushed, ",
@@ -210,11 +247,25 @@ absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatReq
                                                    request.training_seconds(), " s of training"));
   }
   TESSERA_RETURN_IF_ERROR(CheckReplicas(node, request));
+  TESSERA_RETURN_IF_ERROR(CheckServerProgress(node, request));
   std::vector<ReplicaReport> reports;
   for (const wire::ReplicaProgress& progress : request.replicas()) reports.push_back(ReportOf(progress));
   TESSERA_RETURN_IF_ERROR(progress_.RecordReplicas(reports));
+  for (const ReplicaReport& report : reports) {
+    rates_.Record(report.replica, progress_.CountedOf(report.replica), now);
+  }
+  const wire::ServerProgress& server = request.server();
+  if (request.has_server() && server.staleness_pushes() >= server_progress_[node.id].staleness_pushes) {
+    server_progress_[node.id] = {.staleness_pushes = server.staleness_pushes(),
+                                 .staleness_sum = server.staleness_sum(),
+                                 .staleness_max = server.staleness_max(),
+                                 .clock_lead_max = server.clock_lead_max()};
+  }
   if (node.introduction.role == NodeRole::kWorker) {
-    worker_counters_[node.id] = {request.pushed_bytes(), request.pulled_bytes(), request.training_seconds()};
+    WorkerCounters& counters = worker_counters_[node.id];
+    counters.pushed_bytes = std::max(counters.pushed_bytes, request.pushed_bytes());
+    counters.pulled_bytes = std::max(counters.pulled_bytes, request.pulled_bytes());
+    counters.training_seconds = std::max(counters.training_seconds, request.training_seconds());
   }
   return absl::OkStatus();
 }
@@ -372,18 +423,39 @@ std::string JobState::Message(absl::Time now) const {
 }
 
 double JobState::ImagesPerSecond() const {
-  double seconds = 0;  // of the busiest worker: they train side by side
+  // Of the busiest worker: they train side by side. Waiting for others counts, evaluation does not.
+  double seconds = 0;
   for (const auto& [id, counters] : worker_counters_) seconds = std::max(seconds, counters.training_seconds);
   return seconds == 0 ? 0 : static_cast<double>(progress_.images()) / seconds;
 }
 
-TransferCounters JobState::WorkerTraffic() const {
-  TransferCounters traffic;
-  for (const auto& [id, counters] : worker_counters_) {
-    traffic.pushed_bytes += counters.pushed_bytes;
-    traffic.pulled_bytes += counters.pulled_bytes;
+std::vector<double> JobState::ReplicaImagesPerSecond() const {
+  std::vector<double> rates(plan_.job.train.replicas, 0);
+  for (const Node* worker : membership_.NodesOf(NodeRole::kWorker)) {
+    const auto counters = worker_counters_.find(worker->id);
+    if (replicas_of_worker_.empty() || counters == worker_counters_.end()) continue;
+    if (counters->second.training_seconds == 0) continue;
+    for (const ReplicaId replica : replicas_of_worker_[worker->index]) {
+      const auto images = static_cast<double>(progress_.CountedOf(replica) * plan_.job.train.batch_size);
+      rates[replica] = images / counters->second.training_seconds;
+    }
   }
-  return traffic;
+  return rates;
+}
+
+TransferCounters JobState::HeartbeatCounters() const {
+  TransferCounters sum;
+  for (const auto& [id, counters] : worker_counters_) {
+    sum.pushed_bytes += counters.pushed_bytes;
+    sum.pulled_bytes += counters.pulled_bytes;
+  }
+  for (const auto& [id, counters] : server_progress_) sum.Add(counters);
+  return sum;
+}
+
+Version JobState::updates_per_shard() const {
+  const TrainSpec& train = plan_.job.train;
+  return plan_.total_steps * (train.replicas / train.consistency.group);
 }
 
 RunSummary JobState::Summary(const std::string& status, absl::Time now) const {
@@ -400,15 +472,16 @@ RunSummary JobState::Summary(const std::string& status, absl::Time now) const {
                      .images_per_second = ImagesPerSecond(),
                      .wall_seconds = absl::ToDoubleSeconds(progress_.Elapsed(now)),
                      .weights_digest = weights_digest_,
+                     .staleness_bound = ConsistencyOf(plan_.job.train).StalenessBoundVersions(),
+                     .dropped = progress_.dropped(),
+                     .replica_images_per_second = ReplicaImagesPerSecond(),
                      .history = progress_.FinishedEpochs(),
                      .events = log_.events()};
-  // Sync is one group of all replicas with staleness 0: no group can lead, and the bound is 0 (RunSummary's
-  // defaults).
   if (weights_digest_.empty()) {
-    summary.counters = WorkerTraffic();
+    summary.counters = HeartbeatCounters();
   } else {
     summary.counters = server_counters_;
-    summary.updates_per_shard = plan_.total_steps;
+    summary.updates_per_shard = updates_per_shard();
   }
   return summary;
 }
@@ -430,6 +503,36 @@ void JobState::FillStatus(absl::Time now, wire::JobStatus* status) const {
   status->set_batch_size(train.batch_size);
   status->set_elapsed_seconds(absl::ToDoubleSeconds(progress_.Elapsed(now)));
   for (const Node& node : membership_.nodes()) FillNode(node, now, status->add_nodes());
+  FillReplicas(status);
+  FillStaleness(status);
+  FillEpochsAndEvents(status);
+}
+
+void JobState::FillReplicas(wire::JobStatus* status) const {
+  for (size_t worker = 0; worker < replicas_of_worker_.size(); ++worker) {
+    for (const ReplicaId replica : replicas_of_worker_[worker]) {
+      wire::ReplicaStatus* out = status->add_replica_status();
+      out->set_replica(replica);
+      out->set_clock(progress_.ClockOf(replica));
+      out->set_dropped(progress_.DroppedOf(replica));
+      out->set_worker(static_cast<int32_t>(worker));
+      const bool training = phase() == JobPhase::kRunning && out->clock() < plan_.total_steps;
+      if (training) {
+        out->set_images_per_second(rates_.PerSecond(replica) * plan_.job.train.batch_size);
+      }
+    }
+  }
+}
+
+void JobState::FillStaleness(wire::JobStatus* status) const {
+  const TransferCounters counters = HeartbeatCounters();
+  status->set_staleness_mean(counters.StalenessMean());
+  status->set_staleness_max(counters.staleness_max);
+  status->set_staleness_bound(ConsistencyOf(plan_.job.train).StalenessBoundVersions());
+  status->set_clock_lead(counters.clock_lead_max);
+}
+
+void JobState::FillEpochsAndEvents(wire::JobStatus* status) const {
   for (const EpochHistory& epoch : progress_.FinishedEpochs()) {
     wire::EpochResult* result = status->add_epochs_done();
     result->set_epoch(epoch.epoch);

@@ -15,6 +15,7 @@
 #include "coordinator/job_progress.h"
 #include "coordinator/membership.h"
 #include "coordinator/model_collector.h"
+#include "coordinator/replica_rates.h"
 #include "coordinator/run_summary.h"
 #include "job/job_plan.h"
 #include "proto/coordinator_service.pb.h"
@@ -44,6 +45,8 @@ class JobState {
 
   // kFinishing: the servers and what they hold.
   std::vector<ServerAssignment> Servers() const;
+  // The version that every shard has when training is complete.
+  Version updates_per_shard() const;
   // kFinishing: what was collected from them.
   void SetCollected(const std::string& weights_digest, const TransferCounters& counters);
   // kFinishing -> kDone. False: the job has failed meanwhile.
@@ -65,7 +68,8 @@ class JobState {
   absl::Duration heartbeat_interval() const;
 
  private:
-  // What a worker says of itself; cumulative.
+  // What a worker says of itself; cumulative, so that a late heartbeat, or the empty one of a worker that has
+  // ended, turns nothing back.
   struct WorkerCounters {
     int64_t pushed_bytes = 0;
     int64_t pulled_bytes = 0;
@@ -75,7 +79,7 @@ class JobState {
   void StartIfComplete(absl::Time now);
   void WarnOfIdleWorkers(absl::Time now);
   wire::ClusterMap BuildMap() const;
-  absl::Status RecordProgress(const Node& node, const wire::HeartbeatRequest& request);
+  absl::Status RecordProgress(const Node& node, const wire::HeartbeatRequest& request, absl::Time now);
   absl::Status CheckReplicas(const Node& node, const wire::HeartbeatRequest& request) const;
   void FinishTrainingIfComplete(absl::Time now);
   void LogEpochs();
@@ -84,19 +88,25 @@ class JobState {
   void FailBecauseOf(const Node& node, const std::string& message, absl::Time now);
   std::string Message(absl::Time now) const;
   double ImagesPerSecond() const;
-  TransferCounters WorkerTraffic() const;
+  std::vector<double> ReplicaImagesPerSecond() const;
+  TransferCounters HeartbeatCounters() const;
   void FillNode(const Node& node, absl::Time now, wire::NodeStatus* status) const;
+  void FillReplicas(wire::JobStatus* status) const;
+  void FillStaleness(wire::JobStatus* status) const;
+  void FillEpochsAndEvents(wire::JobStatus* status) const;
 
   const JobPlan plan_;
   const std::string job_yaml_;
   const absl::Time created_;
   Membership membership_;
   JobProgress progress_;
+  ReplicaRates rates_;
   EventLog log_;
   wire::ClusterMap map_;  // empty until every node has come, as are the next two
   std::vector<std::vector<ShardId>> shards_of_server_;      // by index
   std::vector<std::vector<ReplicaId>> replicas_of_worker_;  // by index
   std::map<int32_t, WorkerCounters> worker_counters_;       // by node id
+  std::map<int32_t, TransferCounters> server_progress_;     // by node id; staleness and clock lead so far
   std::string weights_digest_;                              // once collected
   TransferCounters server_counters_;                        // likewise
   absl::Time last_tick_;

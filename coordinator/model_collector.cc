@@ -30,7 +30,11 @@ absl::StatusOr<TransferCounters> FetchCounters(const ServerAssignment& server, a
       .staleness_pushes = stats.staleness_pushes(),
       .staleness_sum = stats.staleness_sum(),
       .staleness_max = stats.staleness_max(),
-      .staleness_histogram = {stats.staleness_histogram().begin(), stats.staleness_histogram().end()}};
+      .staleness_histogram = {stats.staleness_histogram().begin(), stats.staleness_histogram().end()},
+      .clock_lead_max = stats.clock_lead_max(),
+      .applied_min = {stats.applied_min().begin(), stats.applied_min().end()},
+      .applied_max = {stats.applied_max().begin(), stats.applied_max().end()},
+      .dropped = stats.dropped()};
 }
 
 // How many of `shards`, from the front, make one portion; at least one.

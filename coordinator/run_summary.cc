@@ -11,15 +11,23 @@ using Json = nlohmann::ordered_json;
 
 Json StalenessJson(const RunSummary& summary) {
   const TransferCounters& counters = summary.counters;
-  const double mean = counters.staleness_pushes == 0 ? 0.0
-                                                     : static_cast<double>(counters.staleness_sum) /
-                                                           static_cast<double>(counters.staleness_pushes);
-  return {{"mean", mean},
-          {"p50", counters.StalenessQuantile(0.50)},
-          {"p99", counters.StalenessQuantile(0.99)},
+  const bool known = counters.staleness_pushes == 0 || !counters.staleness_histogram.empty();
+  const auto quantile = [&](double part) { return known ? Json(counters.StalenessQuantile(part)) : Json(); };
+  return {{"mean", counters.StalenessMean()},
+          {"p50", quantile(0.50)},
+          {"p99", quantile(0.99)},
           {"max", counters.staleness_max},
-          {"bound", summary.staleness_bound},
-          {"clock_lead", summary.clock_lead}};
+          {"bound", summary.staleness_bound < 0 ? Json() : Json(summary.staleness_bound)},
+          {"clock_lead", counters.clock_lead_max}};
+}
+
+// Over replicas and shards.
+Json AppliedJson(const TransferCounters& counters) {
+  const std::vector<int64_t>& min = counters.applied_min;
+  const std::vector<int64_t>& max = counters.applied_max;
+  if (min.empty() || max.empty()) return nullptr;
+  return {{"min", *std::min_element(min.begin(), min.end())},
+          {"max", *std::max_element(max.begin(), max.end())}};
 }
 
 Json EpochJson(const EpochHistory& epoch) {
@@ -50,6 +58,14 @@ void AddResults(const RunSummary& summary, Json* json) {
   for (const char* key : {"test_accuracy", "test_loss", "train_loss"}) (*json)[key] = last[key];
 }
 
+// What either does not know, the other does.
+template <typename Choose>
+void Combine(const std::vector<int64_t>& from, const Choose& choose, std::vector<int64_t>* into) {
+  const size_t both = std::min(from.size(), into->size());
+  for (size_t i = 0; i < both; ++i) (*into)[i] = choose((*into)[i], from[i]);
+  into->insert(into->end(), from.begin() + both, from.end());
+}
+
 template <typename Item, typename ToJson>
 Json ListJson(const std::vector<Item>& items, ToJson to_json) {
   Json list = Json::array();
@@ -73,6 +89,17 @@ void TransferCounters::Add(const TransferCounters& other) {
   for (size_t i = 0; i < other.staleness_histogram.size(); ++i) {
     staleness_histogram[i] += other.staleness_histogram[i];
   }
+  clock_lead_max = std::max(clock_lead_max, other.clock_lead_max);
+  const auto less = [](int64_t a, int64_t b) { return std::min(a, b); };
+  const auto more = [](int64_t a, int64_t b) { return std::max(a, b); };
+  Combine(other.applied_min, less, &applied_min);
+  Combine(other.applied_max, more, &applied_max);
+  dropped += other.dropped;
+}
+
+double TransferCounters::StalenessMean() const {
+  if (staleness_pushes == 0) return 0;
+  return static_cast<double>(staleness_sum) / static_cast<double>(staleness_pushes);
 }
 
 int64_t TransferCounters::StalenessQuantile(double quantile) const {
@@ -100,6 +127,7 @@ std::string FormatSummary(const RunSummary& summary) {
   json["updates_per_shard"] =
       summary.updates_per_shard.has_value() ? Json(*summary.updates_per_shard) : Json();
   json["images_per_second"] = summary.images_per_second;
+  json["replica_images_per_second"] = summary.replica_images_per_second;
   json["wall_seconds"] = summary.wall_seconds;
   json["mode"] = summary.mode;
   json["replicas"] = summary.replicas;
@@ -110,6 +138,9 @@ std::string FormatSummary(const RunSummary& summary) {
   json["pushed_bytes"] = summary.counters.pushed_bytes;
   json["pulled_bytes"] = summary.counters.pulled_bytes;
   json["staleness"] = StalenessJson(summary);
+  json["applied_minibatches"] = AppliedJson(summary.counters);
+  json["dropped"] = summary.dropped;
+  json["dropped_over_shards"] = summary.counters.dropped;
   json["resumed_from_step"] = nullptr;
   json["recomputed_steps"] = 0;
   json["history"] = ListJson(summary.history, EpochJson);

@@ -31,9 +31,15 @@ struct TransferCounters {
   int64_t staleness_pushes = 0;
   int64_t staleness_sum = 0;
   int64_t staleness_max = 0;
-  std::vector<int64_t> staleness_histogram;  // [s] = pushes of staleness s
+  std::vector<int64_t> staleness_histogram;  // [s] = pushes of staleness s; empty: not known
+  int64_t clock_lead_max = 0;
+  // By replica, the smallest and the largest number of its minibatches that a shard has applied; empty: not
+  // known.
+  std::vector<int64_t> applied_min, applied_max;
+  int64_t dropped = 0;  // minibatches of single replicas that rounds were closed without, over all shards
 
   void Add(const TransferCounters& other);
+  double StalenessMean() const;  // 0 without pushes
   // The smallest staleness that at least `quantile` (0..1) of the pushes do not exceed; 0 without pushes.
   int64_t StalenessQuantile(double quantile) const;
 };
@@ -54,14 +60,16 @@ struct RunSummary {
   std::optional<int64_t> updates_per_shard;  // known once the weights were collected
   std::string weights_digest;
   TransferCounters counters;
-  int64_t staleness_bound = 0;  // in versions
-  int64_t clock_lead = 0;       // largest lead of one group over the slowest, in rounds
+  int64_t staleness_bound = 0;  // in versions; negative: none
+  int64_t dropped = 0;          // minibatches that a replica jumped over, or that a shard dropped
+  // By replica: images that counted over the training seconds of its worker.
+  std::vector<double> replica_images_per_second;
   std::vector<EpochHistory> history;
   std::vector<JobEvent> events;
 };
 
-// JSON with the fields of DESIGN.md section 8. Numbers that are not known, and those that are not finite, are
-// null.
+// JSON with the fields of DESIGN.md section 8. Numbers that are not known, those that are not finite and a
+// bound that there is not are null. coordinator/README.md lists the fields of the modes.
 std::string FormatSummary(const RunSummary& summary);
 
 }  // namespace tessera

@@ -8,6 +8,32 @@
 namespace tessera {
 namespace {
 
+absl::Status CheckUnits(const ConsistencyOptions& options) {
+  for (size_t i = 0; i < options.units.size(); ++i) {
+    const ReplicaRange unit = options.units[i];
+    if (unit.first < 0 || unit.last < unit.first || unit.last >= options.replicas) {
+      return absl::InvalidArgumentError(absl::StrCat("consistency: unit ", ToString(unit),
+                                                     " is no range of the ", options.replicas, " replicas"));
+    }
+    for (size_t other = 0; other < i; ++other) {
+      if (!unit.Overlaps(options.units[other])) continue;
+      return absl::InvalidArgumentError(absl::StrCat("consistency: units ", ToString(options.units[other]),
+                                                     " and ", ToString(unit), " share a replica"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Replicas of `range` that the disjoint `held` cover.
+int32_t CoveredOf(ReplicaRange range, const std::vector<ReplicaRange>& held) {
+  int32_t covered = 0;
+  for (const ReplicaRange& node : held) {
+    const ReplicaRange common{std::max(node.first, range.first), std::min(node.last, range.last)};
+    if (common.first <= common.last) covered += common.size();
+  }
+  return covered;
+}
+
 absl::Status CheckOptions(const ConsistencyOptions& options) {
   if (options.replicas < 1 || options.group < 1 || options.replicas % options.group != 0) {
     return absl::InvalidArgumentError(absl::StrCat("consistency: ", options.replicas,
@@ -25,7 +51,7 @@ absl::Status CheckOptions(const ConsistencyOptions& options) {
   if (options.drop_stragglers > 0 && options.group != options.replicas) {
     return absl::InvalidArgumentError("consistency: drop_stragglers needs one group of all replicas");
   }
-  return absl::OkStatus();
+  return CheckUnits(options);
 }
 
 }  // namespace
@@ -45,7 +71,8 @@ ConsistencyPolicy::ConsistencyPolicy(const ConsistencyOptions& options)
     : options_(options),
       tree_(options.group),
       groups_(options.replicas / options.group),
-      replica_clocks_(options.replicas, 0) {}
+      replica_clocks_(options.replicas, 0),
+      applied_(options.replicas, 0) {}
 
 absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::OnPush(ReplicaRange range, Clock clock) {
   TESSERA_RETURN_IF_ERROR(CheckRange(range));
@@ -59,7 +86,7 @@ absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::OnPush(ReplicaRange
   const auto contains = [node](const ReplicaRange& held) { return held.Contains(node); };
   if (std::any_of(group.held.begin(), group.held.end(), contains)) return Action::kDuplicate;
   Hold(group, node);
-  if (Covered(index) < options_.group - options_.drop_stragglers) return Action::kHold;
+  if (!IsComplete(index)) return Action::kHold;
   CloseRound(index);
   return Action::kApplyRound;
 }
@@ -85,6 +112,8 @@ int32_t ConsistencyPolicy::Covered(int32_t group) const {
 }
 
 int32_t ConsistencyPolicy::LastRoundSize(int32_t group) const { return groups_[group].last_round_size; }
+
+Clock ConsistencyPolicy::LastRoundLead(int32_t group) const { return groups_[group].last_round_lead; }
 
 absl::Status ConsistencyPolicy::CheckReplica(ReplicaId replica) const {
   if (replica >= 0 && replica < options_.replicas) return absl::OkStatus();
@@ -143,14 +172,28 @@ void ConsistencyPolicy::Hold(Group& group, ReplicaRange node) const {
   held.push_back(node);
 }
 
+// Enough replicas, and of no unit only a part.
+bool ConsistencyPolicy::IsComplete(int32_t group) const {
+  if (Covered(group) < options_.group - options_.drop_stragglers) return false;
+  if (options_.drop_stragglers == 0) return true;
+  // One group of all: nodes are counted from replica 0, as units are.
+  const auto whole_or_absent = [&held = groups_[group].held](ReplicaRange unit) {
+    const int32_t covered = CoveredOf(unit, held);
+    return covered == 0 || covered == unit.size();
+  };
+  return std::all_of(options_.units.begin(), options_.units.end(), whole_or_absent);
+}
+
 void ConsistencyPolicy::CloseRound(int32_t index) {
   Group& group = groups_[index];
+  group.last_round_lead = group.clock - slowest_;
   group.last_round_size = Covered(index);
   dropped_ += options_.group - group.last_round_size;
   ++group.clock;
   for (const ReplicaRange& held : group.held) {
     for (ReplicaId member = held.first; member <= held.last; ++member) {
       replica_clocks_[index * options_.group + member] = group.clock;
+      ++applied_[index * options_.group + member];
     }
   }
   group.held.clear();

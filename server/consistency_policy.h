@@ -4,6 +4,11 @@
 // thread-safe; the parameter store calls it under the shard's lock. Source: Ho et al. 2013 (SSP); BSP is one
 // group of all, ASP is staleness without bound; Chen et al. 2016 for backup workers (`drop_stragglers`).
 // DESIGN.md sections 4 and 14 (rounds and ranges).
+//
+// A group's round closes when at least group - drop_stragglers of its replicas are covered and every unit is
+// either whole or absent. So every round closes, if a worker that has begun a clock on any shard ends it, for
+// all its replicas, on every shard, even when another shard has told it `dropped` meanwhile. A unit larger
+// than drop_stragglers is never dropped: no round closes without it.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +30,9 @@ struct ConsistencyOptions {
   int32_t group = 1;            // divides replicas
   Clock staleness = 0;          // or kUnbounded; without meaning in a single group, which waits for itself
   int32_t drop_stragglers = 0;  // a round closes this many replicas short; only with one group; < group
+  // With drop_stragglers: the replicas that one worker runs. They are dropped all or none: a round waits for
+  // the rest of a unit that has begun. Disjoint; a replica in none is a unit by itself.
+  std::vector<ReplicaRange> units;
 
   // The bound on the staleness of an applied push in versions, (n-1)(2s+1) with n groups; kUnbounded without
   // one.
@@ -41,19 +49,25 @@ class ConsistencyPolicy {
     kApplyRound,  // add it; the round is complete: reduce and apply, then the group's next round is open
   };
 
-  // Errors: kInvalidArgument, replicas not a multiple of group, or a number out of range.
+  // Errors: kInvalidArgument, replicas not a multiple of group, a number out of range, a unit of unknown
+  // replicas or two that share one.
   static absl::StatusOr<ConsistencyPolicy> Create(const ConsistencyOptions& options);
 
   // Records the gradients of `range` (a node of its group's reduction tree) for minibatch `clock`. What
   // counts is which replicas are covered, however they were put together: a range is dropped if one of its
-  // replicas was, and already applied if all of them counted. Errors (nothing recorded): kInvalidArgument, an
-  // unknown replica, a range that is no tree node or leaves its group, a negative clock; kFailedPrecondition,
-  // `clock` skips ahead of the group's round, or its weights could not be read yet (MayRead).
+  // replicas was, and already applied if all of them counted. (Of each replica only the last clock that
+  // counted is known: what was dropped before that is already applied too.) Errors (nothing recorded):
+  // kInvalidArgument, an unknown replica, a range that is no tree node or leaves its group, a negative clock;
+  // kFailedPrecondition, `clock` skips ahead of the group's round, or its weights could not be read yet
+  // (MayRead).
   absl::StatusOr<Action> OnPush(ReplicaRange range, Clock clock);
 
   // May `replica` read weights for minibatch `clock`? Once true, stays true.
   // Errors: kInvalidArgument, an unknown replica or negative clock.
   absl::StatusOr<bool> MayRead(ReplicaId replica, Clock clock) const;
+
+  // Has every group applied every round before `clock`? Once true, stays true.
+  bool Settled(Clock clock) const { return slowest_ >= clock; }
 
   const ConsistencyOptions& options() const { return options_; }
   int32_t num_groups() const;
@@ -66,6 +80,11 @@ class ConsistencyPolicy {
   int32_t Covered(int32_t group) const;
   // Replicas that counted in the last applied round of `group`: the divisor of its mean.
   int32_t LastRoundSize(int32_t group) const;
+  // By how much the last applied round of `group` was ahead of the slowest group's, just before it was
+  // applied.
+  Clock LastRoundLead(int32_t group) const;
+  // By replica, its minibatches that counted.
+  const std::vector<int64_t>& applied() const { return applied_; }
   // Minibatches of single replicas without which a round was closed.
   int64_t dropped() const { return dropped_; }
 
@@ -76,6 +95,7 @@ class ConsistencyPolicy {
     // parent: so a range is covered exactly if one held node contains it.
     std::vector<ReplicaRange> held;
     int32_t last_round_size = 0;
+    Clock last_round_lead = 0;
   };
 
   explicit ConsistencyPolicy(const ConsistencyOptions& options);
@@ -85,6 +105,7 @@ class ConsistencyPolicy {
   bool ReadableAt(int32_t group, Clock clock) const;
   Action OnClosedRound(ReplicaRange range, Clock clock) const;
   void Hold(Group& group, ReplicaRange node) const;
+  bool IsComplete(int32_t group) const;
   void CloseRound(int32_t group);
 
   ConsistencyOptions options_;
@@ -92,6 +113,7 @@ class ConsistencyPolicy {
   std::vector<Group> groups_;
   Clock slowest_ = 0;  // smallest clock of a group
   std::vector<Clock> replica_clocks_;
+  std::vector<int64_t> applied_;
   int64_t dropped_ = 0;
 };
 

@@ -49,6 +49,12 @@ class Handler : public RawService {
     reply->set_staleness_sum(staleness.sum);
     reply->set_staleness_max(staleness.max);
     for (int64_t count : staleness.histogram) reply->add_staleness_histogram(count);
+    reply->set_clock_lead_max(staleness.clock_lead_max);
+    for (const auto& [min, max] : store->AppliedRange()) {
+      reply->add_applied_min(min);
+      reply->add_applied_max(max);
+    }
+    reply->set_dropped(store->dropped());
   }
 
   const std::shared_ptr<ParameterService> service_;

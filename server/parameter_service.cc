@@ -77,16 +77,22 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
   absl::Status OnPush(ParameterStore& store, const ExchangeMessage& message) {
     const PushHeader header{message.shard, message.replicas, message.clock, message.version};
     TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action, store.Push(header, message.tensor));
-    if (action == ConsistencyPolicy::Action::kDropped) {
-      return absl::AbortedError("dropped: the round closed without this push");
-    }
     service_->pushed_bytes_ += static_cast<int64_t>(message.tensor.size_bytes());
+    if (action == ConsistencyPolicy::Action::kDropped) return SendDropped(store, message);
     if (message.wants_weights) {
       AnswerWhenReadable(store, message, message.clock + 1);
     } else {
       ExchangeMessage ack = Answer(MessageKind::kAck, message);
       sender_->Send(std::move(ack));
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status SendDropped(ParameterStore& store, const ExchangeMessage& message) {
+    TESSERA_ASSIGN_OR_RETURN(const ShardVersion latest, store.Latest(message.shard));
+    ExchangeMessage dropped = Answer(MessageKind::kDropped, message);
+    dropped.version = latest.version;  // rounds are dropped in a single group only: its open round
+    sender_->Send(std::move(dropped));
     return absl::OkStatus();
   }
 
@@ -110,7 +116,8 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
           if (session->closed_ || absl::IsCancelled(read.status())) return;
           if (!read.ok()) return session->Refuse(header, read.status());
           session->SendWeights(header, clock, *std::move(read));
-        });
+        },
+        request.settled ? ReadRule::kSettled : ReadRule::kPolicy);
   }
 
   void SendWeights(const ExchangeMessage& request, Clock clock, ShardVersion read) {

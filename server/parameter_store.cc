@@ -11,27 +11,52 @@
 namespace tessera {
 namespace {
 
+constexpr size_t kIdleShards = 16;
+
 bool IsShard(const ShardLayout& layout, ShardId shard) {
   return shard >= 0 && static_cast<size_t>(shard) < layout.shards().size();
 }
 
-SharedTensor InitialWeights(const ShardLayout& layout, ShardId id, uint64_t seed) {
+absl::StatusOr<SharedTensor> InitialWeights(const ShardLayout& layout, ShardId id,
+                                            const ParameterStoreOptions& options) {
   const Shard& shard = layout.shards()[id];
   const auto weights = std::make_shared<TensorBuffer>(shard.length);
+  if (options.initial) {
+    TESSERA_RETURN_IF_ERROR(options.initial(id, weights->span()));
+    return weights;
+  }
   for (const ShardSegment& segment : layout.Segments(id)) {
-    FillInitial(seed, layout.blocks()[shard.block].parameters[segment.parameter], segment.parameter_offset,
+    FillInitial(options.seed, layout.blocks()[shard.block].parameters[segment.parameter], segment.parameter_offset,
                 weights->span().subspan(segment.shard_offset, segment.length));
   }
   return weights;
 }
 
-// Partial sums of one group's round over all held shards, at worst.
+// What is worth keeping for the next round; see the header. A group of one leaves no partial sums.
 size_t PoolBytes(const ShardLayout& layout, absl::Span<const ShardId> held, int32_t group) {
-  size_t bytes = 0;
+  size_t all = 0;
+  size_t largest = 0;
   for (const ShardId id : held) {
-    if (IsShard(layout, id)) bytes += layout.shards()[id].bytes();
+    if (!IsShard(layout, id)) continue;
+    const auto bytes = static_cast<size_t>(layout.shards()[id].bytes());
+    all += bytes;
+    largest = std::max(largest, bytes);
   }
-  return bytes * ((group + 1) / 2);
+  return group == 1 ? std::min(all, kIdleShards * largest) : all * ((group + 1) / 2);
+}
+
+absl::Status CheckOptimizers(const ParameterStoreOptions& options) {
+  if (options.optimizer == nullptr || options.schedule == nullptr) {
+    return absl::InvalidArgumentError("parameter store: it needs an optimizer and a schedule");
+  }
+  if (options.undecayed_optimizer == nullptr) return absl::OkStatus();
+  const auto same = [](const OptimizerSlot& a, const OptimizerSlot& b) {
+    return a.name == b.name && a.initial == b.initial;
+  };
+  const std::vector<OptimizerSlot> slots = options.optimizer->slots();
+  const std::vector<OptimizerSlot> undecayed = options.undecayed_optimizer->slots();
+  if (std::equal(slots.begin(), slots.end(), undecayed.begin(), undecayed.end(), same)) return absl::OkStatus();
+  return absl::InvalidArgumentError("parameter store: its two optimizers have different slots");
 }
 
 }  // namespace
@@ -55,17 +80,22 @@ ParameterStore::ParameterStore(ParameterStoreOptions options, ShardLayout layout
 ParameterStore::~ParameterStore() { Close(); }
 
 absl::StatusOr<ParameterStore::Rules> ParameterStore::MakeRules(const ParameterStoreOptions& options) {
-  if (options.optimizer == nullptr || options.schedule == nullptr) {
-    return absl::InvalidArgumentError("parameter store: it needs an optimizer and a schedule");
-  }
+  TESSERA_RETURN_IF_ERROR(CheckOptimizers(options));
   const ConsistencyOptions& consistency = options.consistency;
   TESSERA_RETURN_IF_ERROR(ConsistencyPolicy::Create(consistency).status());
+  TESSERA_RETURN_IF_ERROR(CheckStalenessCorrection(options.correction, consistency.group));
   TESSERA_ASSIGN_OR_RETURN(
       std::shared_ptr<const Optimizer> average,
       StatisticsAverage::Create(options.statistics_momentum, consistency.group, consistency.replicas));
   const double part = static_cast<double>(consistency.group) / consistency.replicas;
-  return Rules{{options.optimizer, options.schedule, options.linear_lr_scaling ? part : 1},
-               {std::move(average), nullptr, 1}};
+  Rules rules;
+  rules.weights = {.optimizer = options.optimizer,
+                   .undecayed = options.undecayed_optimizer,
+                   .schedule = options.schedule,
+                   .rate_scale = options.linear_lr_scaling ? part : 1,
+                   .correction = options.correction};
+  rules.statistics.optimizer = std::move(average);
+  return rules;
 }
 
 absl::Status ParameterStore::AddShards(const Rules& rules) {
@@ -76,11 +106,14 @@ absl::Status ParameterStore::AddShards(const Rules& rules) {
           absl::StrCat("parameter store: shard ", id, " is unknown or named twice"));
     }
     TESSERA_ASSIGN_OR_RETURN(ConsistencyPolicy policy, ConsistencyPolicy::Create(options_.consistency));
-    const ParameterKind kind = layout_.blocks()[layout_.shards()[id].block].kind;
-    shards_[id] = std::make_unique<ShardState>(
-        layout_.Describe(id), std::move(policy),
-        kind == ParameterKind::kStatistic ? rules.statistics : rules.weights,
-        InitialWeights(layout_, id, options_.seed), ShardState::Shared{pool, &staleness_});
+    const Shard& shard = layout_.shards()[id];
+    const bool statistics = layout_.blocks()[shard.block].kind == ParameterKind::kStatistic;
+    ShardUpdater updater(statistics ? rules.statistics : rules.weights, static_cast<size_t>(shard.length),
+                         UpdateRanges(layout_, id));
+    TESSERA_ASSIGN_OR_RETURN(SharedTensor weights, InitialWeights(layout_, id, options_));
+    shards_[id] = std::make_unique<ShardState>(layout_.Describe(id), std::move(policy), std::move(updater),
+                                               std::move(weights),
+                                               ShardState::Shared{pool, &staleness_});
   }
   return absl::OkStatus();
 }
@@ -91,10 +124,10 @@ absl::StatusOr<ConsistencyPolicy::Action> ParameterStore::Push(const PushHeader&
   return shard->Push(header, gradient);
 }
 
-void ParameterStore::Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done) {
+void ParameterStore::Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule) {
   const absl::StatusOr<ShardState*> found = Find(shard);
   if (!found.ok()) return done(found.status());
-  (*found)->Read(replica, clock, std::move(done));
+  (*found)->Read(replica, clock, std::move(done), rule);
 }
 
 absl::StatusOr<ShardVersion> ParameterStore::Latest(ShardId shard) const {
@@ -118,6 +151,26 @@ size_t ParameterStore::parked_reads() const {
   size_t parked = 0;
   for (const ShardId id : held_) parked += shards_[id]->parked_reads();
   return parked;
+}
+
+std::vector<std::pair<int64_t, int64_t>> ParameterStore::AppliedRange() const {
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  for (const ShardId id : held_) {
+    const std::vector<int64_t> applied = shards_[id]->applied();
+    ranges.resize(applied.size(), {std::numeric_limits<int64_t>::max(), 0});
+    for (size_t replica = 0; replica < applied.size(); ++replica) {
+      auto& [min, max] = ranges[replica];
+      min = std::min(min, applied[replica]);
+      max = std::max(max, applied[replica]);
+    }
+  }
+  return ranges;
+}
+
+int64_t ParameterStore::dropped() const {
+  int64_t dropped = 0;
+  for (const ShardId id : held_) dropped += shards_[id]->dropped();
+  return dropped;
 }
 
 std::pair<Version, Version> ParameterStore::VersionRange() const {

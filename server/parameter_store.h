@@ -2,14 +2,30 @@
 // Knows nothing of gRPC; ParameterService adapts it. Thread-safe: each shard has a lock of its own, and no
 // two are ever held together.
 //
-// Invariants, per shard (kept by ShardState): a version is immutable and shared by all its readers; version v
-// and v-1 are kept until v+1 is applied; an update is all or nothing; the tree adds in an order that depends
-// on replica indices alone. Memory: weights + slots + one spare version + the unmatched partial sums (at most
-// ceil(group/2) buffers per group in reduction) + versions that readers still hold. Buffers that are free
-// again wait in a pool, never more than the worst case above of partial sums in one group.
+// Invariants, per shard (kept by ShardState): a version is immutable and shared by all its readers; with
+// exact versions (sync) version v and v-1 are kept until v+1 is applied; an update is all or nothing; the
+// tree adds in an order that depends on replica indices alone.
+//
+// Memory at the worst moment, in sizes W of the weights held (S: of the optimizer's slots; R replicas in n
+// groups of g; b = drop_stragglers). Nothing is held twice: an answer shares the version's buffer.
+//
+//   mode               held                   in reduction    versions that slow readers still hold
+//   sync               W + S + W, the spare   ceil(R/2) W     none: no round passes a replica that waits
+//   sync, dropping     W + S                  ceil(R/2) W     (1 + b) W
+//   grouped            W + S                  n ceil(g/2) W   R W: one for each replica
+//   async, ssp         W + S                  none            R W
+//   delay_compensated  W + S (adaptive: + W)  none            R W: what each replica read, until its push
+//
+// "In reduction" are unmatched partial sums: all shards of all groups half way through a round at once. While
+// a round is applied there are two buffers of one shard more for each thread that applies one. Buffers that
+// are free again wait in a pool for the next round: never more than the partial sums of one group, or a few
+// shards with groups of one. In sync what waits is what was in reduction, so that 2 W + S + ceil(R/2) W is
+// the peak of both. Beyond the store a server holds what is on its way in: at most the credit (CreditWindow)
+// of each connection. At the start it holds W + S alone. bench/server_memory.cc measures it.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -33,9 +49,14 @@ struct ParameterStoreOptions {
   uint64_t seed = 0;
   ConsistencyOptions consistency;
   bool linear_lr_scaling = true;     // lr x group / replicas (DESIGN.md section 4)
+  StalenessCorrection correction;    // of the weights' shards
   double statistics_momentum = 0.1;  // PyTorch's batch-norm momentum m; see StatisticsAverage
   std::shared_ptr<const Optimizer> optimizer;
+  // Of parameters with one dimension (biases, weights of normalisations); null: `optimizer` has all.
+  std::shared_ptr<const Optimizer> undecayed_optimizer;
   std::shared_ptr<const Schedule> schedule;
+  // Writes the values that a shard starts with, all of them; empty: from (seed, parameter name, element).
+  std::function<absl::Status(ShardId, absl::Span<float>)> initial;
 };
 
 class ParameterStore {
@@ -44,9 +65,10 @@ class ParameterStore {
   // completed the round (or the reader's own).
   using ReadCallback = ::tessera::ReadCallback;
 
-  // Holds `held` shards of `layout` at version 0, initialised from (seed, parameter name, element).
-  // Errors: kInvalidArgument, consistency options, statistics_momentum not in [0, 1], no optimizer or
-  // schedule, a shard that is unknown or named twice.
+  // Holds `held` shards of `layout` at version 0, as `initial` fills them.
+  // Errors: kInvalidArgument, consistency options, those of CheckStalenessCorrection, statistics_momentum not
+  // in [0, 1], no optimizer or schedule, an undecayed optimizer of other slots than the optimizer's, a shard
+  // that is unknown or named twice; those of `initial`.
   static absl::StatusOr<std::unique_ptr<ParameterStore>> Create(ParameterStoreOptions options,
                                                                 ShardLayout layout,
                                                                 absl::Span<const ShardId> held);
@@ -59,11 +81,13 @@ class ParameterStore {
   // there; those of ConsistencyPolicy::OnPush.
   absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient);
 
-  // Calls `done` once, when the policy lets `replica` read weights for minibatch `clock`. Never blocks.
-  // In sync (one group) it is exactly version `clock`, or kFailedPrecondition if that is gone; else the
-  // newest. Errors, through `done`: kNotFound, kInvalidArgument; after Close(): kCancelled. Limit:
-  // kResourceExhausted when more than kMaxParkedReads wait on a shard.
-  void Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done);
+  // Calls `done` once, when `rule` lets `replica` read weights for minibatch `clock`. Never blocks. In sync
+  // (one group that drops nobody) it is exactly version `clock`, or kFailedPrecondition if that is gone; else
+  // the newest. Errors, through `done`: kNotFound, kInvalidArgument, kFailedPrecondition for a clock that no
+  // replica can have come to; after Close(): kCancelled. Limit: kResourceExhausted when more than
+  // kMaxParkedReads wait on a shard.
+  void Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done,
+            ReadRule rule = ReadRule::kPolicy);
   static constexpr size_t kMaxParkedReads = ShardState::kMaxParkedReads;
 
   // The newest version of a held shard, at once, also after Close(). Errors: kNotFound.
@@ -78,7 +102,13 @@ class ParameterStore {
   // Tensor bytes of pushes that were copied into an accumulator; all others were added from where they
   // arrived.
   int64_t copied_bytes() const;
+  // Of all applied pushes, those of statistics included.
   StalenessStats staleness() const { return staleness_.stats(); }
+  // By replica, the smallest and the largest number of its minibatches that a held shard has applied: both
+  // are its clock when each was applied exactly once. Empty when no shard is held.
+  std::vector<std::pair<int64_t, int64_t>> AppliedRange() const;
+  // Minibatches of single replicas without which rounds were closed, over all held shards.
+  int64_t dropped() const;
   // Smallest and largest number of updates over the held shards; {0, 0} when none is held.
   std::pair<Version, Version> VersionRange() const;
 

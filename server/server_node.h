@@ -1,6 +1,7 @@
 // A parameter server as a process: joins the cluster, holds its shards, serves until the job is over.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -22,9 +23,15 @@ struct ServerNodeOptions {
 // Runs until the job is over or a signal ends it. Errors: what ended it, in one line.
 absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* signals);
 
-// The store that `job` asks for, with `held` of the layout's shards. Errors: kInvalidArgument, names the key.
+// The store that `job` asks for, with `held` of the layout's shards. `units` are the replicas of each worker
+// (ConsistencyOptions). A group of 0, of a job that was not loaded from a file, is the mode's own: all
+// replicas in sync; one in async and ssp, and in async no staleness bound. `shard_digests` are those of the
+// coordinator's weights file (WeightsPlan); empty: not compared. Errors: kInvalidArgument, names the key;
+// kFailedPrecondition, model.weights is another file here; those of StartingWeights.
 absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, const ShardLayout& layout,
                                                           int64_t steps_per_epoch,
-                                                          absl::Span<const ShardId> held);
+                                                          absl::Span<const ReplicaRange> units,
+                                                          absl::Span<const ShardId> held,
+                                                          absl::Span<const uint64_t> shard_digests = {});
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/check.h"
 #include "common/status.h"
 
 namespace tessera {
@@ -10,34 +11,23 @@ namespace {
 
 constexpr Version kNone = -1;
 
-void Divide(absl::Span<float> values, float divisor) {
-  if (divisor == 1) return;
-  float* __restrict out = values.data();
-  const size_t length = values.size();
-  for (size_t i = 0; i < length; ++i) out[i] /= divisor;
-}
-
-std::unique_ptr<TensorBuffer> Zeros(size_t length) {
-  auto buffer = std::make_unique<TensorBuffer>(length);
-  std::fill_n(buffer->data(), length, 0.0F);
-  return buffer;
-}
-
 }  // namespace
 
-ShardState::ShardState(std::string description, ConsistencyPolicy policy, UpdateRule rule,
+ShardState::ShardState(std::string description, ConsistencyPolicy policy, ShardUpdater updater,
                        SharedTensor weights, Shared shared)
     : description_(std::move(description)),
       options_(policy.options()),
-      rule_(std::move(rule)),
       length_(weights->size()),
+      exact_versions_(policy.num_groups() == 1 && options_.drop_stragglers == 0),
+      keeps_reads_(updater.rule().correction.compensates()),
       shared_(std::move(shared)),
       policy_(std::move(policy)),
       trees_(policy_.num_groups(), ReductionTree(options_.group, length_, shared_.pool)),
       current_{0, std::move(weights)},
-      base_versions_(options_.replicas, kNone) {
-  const size_t slots = rule_.optimizer->slot_names().size();
-  for (size_t i = 0; i < slots; ++i) slots_.push_back(Zeros(length_));
+      updater_(std::move(updater)),
+      base_versions_(options_.replicas, kNone),
+      reads_(keeps_reads_ ? options_.replicas : 0) {
+  TESSERA_CHECK(updater_.length() == length_);
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ShardState::Push(const PushHeader& header,
@@ -54,11 +44,11 @@ absl::StatusOr<ConsistencyPolicy::Action> ShardState::Push(const PushHeader& hea
   return Annotate(action.status(), absl::StrCat(description_, ", push of clock ", header.clock));
 }
 
-void ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done) {
+void ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule) {
   std::optional<absl::StatusOr<ShardVersion>> answer;
   {
     MutexLock lock(&mutex_);
-    answer = AnswerLocked(replica, clock);
+    answer = AnswerLocked(replica, clock, rule);
     if (!answer.has_value() && clock > policy_.GroupClock(policy_.GroupOf(replica)) + 1) {
       // Its own push of clock - 1 can not have been made: such a read would wait, and hold its place, for
       // ever.
@@ -66,7 +56,7 @@ void ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done) {
     }
     if (!answer.has_value()) {
       if (parked_.size() < kMaxParkedReads) {
-        parked_.push_back({replica, clock, std::move(done)});
+        parked_.push_back({replica, clock, rule, std::move(done)});
         return;
       }
       answer = absl::ResourceExhaustedError(absl::StrCat(parked_.size(), " reads wait already"));
@@ -99,6 +89,16 @@ int64_t ShardState::copied_bytes() const {
   int64_t copied = 0;
   for (const ReductionTree& tree : trees_) copied += tree.copied_bytes();
   return copied;
+}
+
+std::vector<int64_t> ShardState::applied() const {
+  MutexLock lock(&mutex_);
+  return policy_.applied();
+}
+
+int64_t ShardState::dropped() const {
+  MutexLock lock(&mutex_);
+  return policy_.dropped();
 }
 
 size_t ShardState::parked_reads() const {
@@ -144,44 +144,53 @@ void ShardState::AddLocked(const PushHeader& header, const TensorBytes& gradient
 }
 
 void ShardState::ApplyRoundLocked(int32_t group) {
-  RecordStalenessLocked(group);
-  const int32_t count = policy_.LastRoundSize(group);
-  const std::shared_ptr<TensorBuffer> mean = trees_[group].TakeRoot();
-  Divide(mean->span(), static_cast<float>(count));
-
-  const double progress = static_cast<double>(applied_pushes_) / options_.replicas;
-  const UpdateContext context{rule_.LearningRate(progress), current_.version + 1};
-  std::vector<absl::Span<float>> slots;
-  for (const auto& slot : slots_) slots.push_back(slot->span());
+  const SharedTensor read = keeps_reads_ ? TakeReadLocked(group) : nullptr;  // groups are single replicas
+  const std::vector<int64_t> staleness = TakeStalenessLocked(group);
+  shared_.staleness->Record(staleness, policy_.LastRoundLead(group));
+  const std::shared_ptr<TensorBuffer> sum = trees_[group].TakeRoot();
   // Nobody can ask for the old spare any more (the lock is held): its buffer may become the new version's.
   previous_.weights.reset();
   const std::shared_ptr<TensorBuffer> next = shared_.pool->Take(length_);
-  rule_.optimizer->Apply(context, current_.weights->span(), mean->span(), slots, next->span());
-  applied_pushes_ += count;
-  previous_ = std::exchange(current_, {current_.version + 1, next});
+  const ShardUpdater::Round round{.update = current_.version + 1,
+                                  .progress = static_cast<double>(applied_pushes_) / options_.replicas,
+                                  .staleness = staleness,
+                                  .read = read.get()};
+  updater_.Apply(round, current_.weights->span(), sum->span(), next->span());
+  applied_pushes_ += static_cast<int64_t>(staleness.size());
+  ShardVersion applied = std::exchange(current_, {current_.version + 1, next});
+  if (exact_versions_) previous_ = std::move(applied);
 }
 
-void ShardState::RecordStalenessLocked(int32_t group) {
+std::vector<int64_t> ShardState::TakeStalenessLocked(int32_t group) {
   std::vector<int64_t> staleness;
   const auto begin = base_versions_.begin() + static_cast<int64_t>(group) * options_.group;
   for (auto base = begin; base != begin + options_.group; ++base) {
     if (*base != kNone) staleness.push_back(current_.version - *base);
     *base = kNone;
   }
-  shared_.staleness->Record(staleness);
+  return staleness;
 }
 
-std::optional<absl::StatusOr<ShardVersion>> ShardState::AnswerLocked(ReplicaId replica, Clock clock) const {
+SharedTensor ShardState::TakeReadLocked(ReplicaId replica) {
+  ShardVersion read = std::exchange(reads_[replica], {});
+  // Another worker may have read for this replica since: what the gradient was computed on is then not kept.
+  return read.version == base_versions_[replica] ? std::move(read.weights) : nullptr;
+}
+
+std::optional<absl::StatusOr<ShardVersion>> ShardState::AnswerLocked(ReplicaId replica, Clock clock,
+                                                                     ReadRule rule) {
   if (closed_) return absl::CancelledError("the store is closed");
   const absl::StatusOr<bool> may_read = policy_.MayRead(replica, clock);
   if (!may_read.ok()) return may_read.status();
   if (!*may_read) return std::nullopt;
-  return VersionForLocked(clock);
+  if (rule == ReadRule::kSettled && !policy_.Settled(clock)) return std::nullopt;
+  absl::StatusOr<ShardVersion> version = VersionForLocked(clock);
+  if (version.ok() && keeps_reads_) reads_[replica] = *version;
+  return version;
 }
 
 absl::StatusOr<ShardVersion> ShardState::VersionForLocked(Clock clock) const {
-  // In a single group every update is a round of all: clock c is computed on version c, on whichever server.
-  if (policy_.num_groups() > 1 || clock == current_.version) return current_;
+  if (!exact_versions_ || clock == current_.version) return current_;
   if (previous_.weights != nullptr && clock == previous_.version) return previous_;
   return absl::FailedPreconditionError(
       absl::StrCat("version ", clock, " is gone, the shard is at ", current_.version));
@@ -191,7 +200,7 @@ std::vector<ShardState::Answer> ShardState::TakeAnsweredLocked() {
   std::vector<Answer> answers;
   std::vector<ParkedRead> waiting;
   for (ParkedRead& read : parked_) {
-    std::optional<absl::StatusOr<ShardVersion>> answer = AnswerLocked(read.replica, read.clock);
+    std::optional<absl::StatusOr<ShardVersion>> answer = AnswerLocked(read.replica, read.clock, read.rule);
     if (answer.has_value()) {
       answers.emplace_back(std::move(read.done), *std::move(answer));
     } else {

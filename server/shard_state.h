@@ -1,5 +1,13 @@
-// One held shard: its versions, optimizer slots, policy, partial sums and parked reads, under one lock.
+// One held shard: its versions, policy, partial sums, updater and parked reads, under one lock.
 // ParameterStore finds the shard and hands over; all rules of a push and a read are here. Thread-safe.
+//
+// Which version a read of clock c gets, once it may:
+// - In one group exactly version c, the weights after c rounds, as on every other server. So v-1 is kept too:
+//   a slower worker may still ask for it.
+// - With drop_stragglers the newest. The group did not wait for whoever asks late: version c may be gone, and
+//   shards may be a round apart. A push that counts is computed on exactly its round's version all the same:
+//   it counts while the shard's version is its clock; what it read was no older; versions only grow.
+// - With several groups the newest.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +26,8 @@
 #include "common/types.h"
 #include "server/consistency_policy.h"
 #include "server/reduction_tree.h"
+#include "server/shard_updater.h"
 #include "server/staleness_recorder.h"
-#include "server/update_rule.h"
 
 namespace tessera {
 
@@ -36,6 +44,12 @@ struct ShardVersion {
   SharedTensor weights;
 };
 
+// When a read is answered.
+enum class ReadRule {
+  kPolicy,   // as soon as the policy lets the replica read
+  kSettled,  // once every group has applied every round before the clock: the last weights of a run
+};
+
 // Called once per read, without locks held.
 using ReadCallback = std::function<void(absl::StatusOr<ShardVersion>)>;
 
@@ -49,23 +63,28 @@ class ShardState {
     StalenessRecorder* staleness;
   };
 
-  // A shard at version 0 with `weights`; `description` names it in messages.
-  ShardState(std::string description, ConsistencyPolicy policy, UpdateRule rule, SharedTensor weights,
+  // A shard at version 0 with `weights`, as long as the updater's; `description` names it in messages.
+  ShardState(std::string description, ConsistencyPolicy policy, ShardUpdater updater, SharedTensor weights,
              Shared shared);
 
   // As ParameterStore::Push, Read, Latest and Close.
   absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient);
-  void Read(ReplicaId replica, Clock clock, ReadCallback done);
+  void Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule = ReadRule::kPolicy);
   ShardVersion Latest() const;
   void Close();
 
   size_t parked_reads() const;
   int64_t copied_bytes() const;  // of pushes, into an accumulator
+  // By replica, its minibatches that were applied here.
+  std::vector<int64_t> applied() const;
+  // Minibatches of single replicas without which rounds were closed.
+  int64_t dropped() const;
 
  private:
   struct ParkedRead {
     ReplicaId replica;
     Clock clock;
+    ReadRule rule;
     ReadCallback done;
   };
   using Answer = std::pair<ReadCallback, absl::StatusOr<ShardVersion>>;
@@ -76,9 +95,12 @@ class ShardState {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddLocked(const PushHeader& header, const TensorBytes& gradient) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ApplyRoundLocked(int32_t group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RecordStalenessLocked(int32_t group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The staleness of the group's replicas in the round; their base versions are forgotten.
+  std::vector<int64_t> TakeStalenessLocked(int32_t group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // With delay compensation: the weights that the push of `replica` was computed on, or null; forgotten too.
+  SharedTensor TakeReadLocked(ReplicaId replica) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What a read is answered now; nothing if it must wait.
-  std::optional<absl::StatusOr<ShardVersion>> AnswerLocked(ReplicaId replica, Clock clock) const
+  std::optional<absl::StatusOr<ShardVersion>> AnswerLocked(ReplicaId replica, Clock clock, ReadRule rule)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ShardVersion> VersionForLocked(Clock clock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes out the parked reads that have an answer, in the order they came.
@@ -86,8 +108,9 @@ class ShardState {
 
   const std::string description_;
   const ConsistencyOptions options_;
-  const UpdateRule rule_;
   const size_t length_;
+  const bool exact_versions_;  // reads name their version: one group, nobody is dropped
+  const bool keeps_reads_;     // delay compensation
   const Shared shared_;
 
   // Guards all that follows: held while a gradient is added and a round applied, never while a read is
@@ -96,11 +119,13 @@ class ShardState {
   ConsistencyPolicy policy_ ABSL_GUARDED_BY(mutex_);
   std::vector<ReductionTree> trees_ ABSL_GUARDED_BY(mutex_);  // one per group
   ShardVersion current_ ABSL_GUARDED_BY(mutex_);
-  ShardVersion previous_ ABSL_GUARDED_BY(mutex_);  // version - 1; null at version 0
-  std::vector<std::unique_ptr<TensorBuffer>> slots_ ABSL_GUARDED_BY(mutex_);  // of the optimizer
+  ShardVersion previous_ ABSL_GUARDED_BY(mutex_);  // version - 1; null at version 0 or without exact versions
+  ShardUpdater updater_ ABSL_GUARDED_BY(mutex_);
   int64_t applied_pushes_ ABSL_GUARDED_BY(mutex_) = 0;  // minibatches of single replicas, for progress
   // Per replica: the version that its push in the open round was computed on, or kNone.
   std::vector<Version> base_versions_ ABSL_GUARDED_BY(mutex_);
+  // With delay compensation, per replica: what it read last, until its push is applied; else empty.
+  std::vector<ShardVersion> reads_ ABSL_GUARDED_BY(mutex_);
   std::vector<ParkedRead> parked_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -15,6 +15,7 @@ struct StalenessStats {
   int64_t pushes = 0;  // replica pushes applied
   int64_t sum = 0;
   int64_t max = 0;
+  int64_t clock_lead_max = 0;  // of an applied push: minibatches ahead of the slowest group
   std::vector<int64_t>
       histogram;  // [s] = applied pushes of staleness s; the last bucket (1023) takes all above
 };
@@ -22,8 +23,9 @@ struct StalenessStats {
 class StalenessRecorder {
  public:
   StalenessRecorder();
-  // One applied round: the staleness of each of its replica pushes, in versions, >= 0.
-  void Record(absl::Span<const int64_t> round);
+  // One applied round: the staleness of each of its replica pushes, in versions, >= 0; how far its clock was
+  // ahead of the slowest group's just before.
+  void Record(absl::Span<const int64_t> round, int64_t clock_lead);
   StalenessStats stats() const;
 
  private:

@@ -24,7 +24,7 @@ class StatisticsAverage : public Optimizer {
 
   // m' as it is used; exactly `momentum` when group == replicas.
   double base_learning_rate() const override { return rate_; }
-  std::vector<std::string> slot_names() const override { return {}; }
+  std::vector<OptimizerSlot> slots() const override { return {}; }
   void Apply(const UpdateContext& context, absl::Span<const float> weights, absl::Span<const float> gradient,
              absl::Span<const absl::Span<float>> slots, absl::Span<float> new_weights) const override;
 

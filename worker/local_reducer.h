@@ -19,7 +19,7 @@ class LocalReducer {
     std::shared_ptr<TensorBuffer> sum;
   };
 
-  // `replicas` of the group's (0-based) are computed here.
+  // `replicas` of the group (counted from its first, as are all indices here) are computed here.
   LocalReducer(const ReplicaTree& tree, ReplicaRange replicas);
 
   // Takes the gradient of `replica`; returns the node to push when it is complete. Each local replica comes

@@ -52,6 +52,8 @@ class ParameterClient::Peer : public ExchangeReceiver {
         return OnWeightsLocked(message);
       case MessageKind::kAck:
         return;
+      case MessageKind::kDropped:
+        return OnDroppedLocked(message);
       case MessageKind::kError:
         return FailLocked(message.error);
       default:
@@ -82,9 +84,15 @@ class ParameterClient::Peer : public ExchangeReceiver {
       client_->pulled_bytes_ += bytes;  // first: who waits for these weights may ask for the count next
     }
     const absl::Status status =
-        client_->weights_->Install(message.shard, message.clock, message.version, message.tensor);
+        client_->weights_->Install(message.shard, message.replicas, message.clock, message.version, message.tensor);
     if (!status.ok()) return FailLocked(status);
     sender_->Grant(bytes);
+  }
+
+  void OnDroppedLocked(const ExchangeMessage& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const absl::Status status =
+        client_->weights_->Drop(message.shard, message.replicas, message.clock, message.version);
+    if (!status.ok()) FailLocked(status);
   }
 
   void FailLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -159,22 +167,28 @@ absl::Status ParameterClient::Connect(const Opener& opener, absl::Duration timeo
                                                   absl::FormatDuration(timeout)));
 }
 
-void ParameterClient::Request(ReplicaRange replicas, Clock clock) {
-  for (size_t block = 0; block < layout_.blocks().size(); ++block)
-    weights_->Expect(static_cast<int>(block), clock);
+void ParameterClient::Request(int group, Clock clock, bool settled) {
+  for (size_t block = 0; block < layout_.blocks().size(); ++block) {
+    weights_->Expect(group, static_cast<int>(block), clock);
+  }
+  const ReplicaRange replicas = weights_->groups()[static_cast<size_t>(group)];
   for (const Shard& shard : layout_.shards()) {
-    primary_[static_cast<size_t>(shard.id)]->Send(Header(MessageKind::kRead, shard.id, replicas, clock));
+    if (weights_->Has(group, shard.id, clock)) continue;
+    ExchangeMessage read = Header(MessageKind::kRead, shard.id, replicas, clock);
+    read.settled = settled;
+    primary_[static_cast<size_t>(shard.id)]->Send(std::move(read));
   }
 }
 
-void ParameterClient::Push(int block, ReplicaRange replicas, Clock clock,
-                           std::shared_ptr<const TensorBuffer> gradient, bool wants_weights) {
-  if (wants_weights) weights_->Expect(block, clock + 1);
+void ParameterClient::Push(int group, int block, ReplicaRange replicas, Clock clock,
+                           std::shared_ptr<const TensorBuffer> gradient, PushReply reply) {
+  if (reply != PushReply::kAcknowledgement) weights_->Expect(group, block, clock + 1);
   for (ShardId id : layout_.ShardsOfBlock(block)) {
     const Shard& shard = layout_.shards()[static_cast<size_t>(id)];
     ExchangeMessage push = Header(MessageKind::kPush, id, replicas, clock);
-    push.version = weights_->version(id, clock);
-    push.wants_weights = wants_weights;
+    push.version = weights_->version(group, id, clock);
+    push.wants_weights = reply != PushReply::kAcknowledgement;
+    push.settled = reply == PushReply::kSettledWeights;
     push.tensor = TensorBytes(gradient, static_cast<size_t>(shard.offset), static_cast<size_t>(shard.length));
     {
       MutexLock lock(&mutex_);

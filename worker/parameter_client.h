@@ -22,6 +22,13 @@ struct ServerPeer {
   std::vector<ShardId> shards;  // of which it is the primary
 };
 
+// What a push is answered with.
+enum class PushReply {
+  kAcknowledgement,
+  kWeights,         // for the next minibatch, as soon as the consistency policy lets these replicas read them
+  kSettledWeights,  // likewise, but only when every group has applied every round so far: the last ones of a run
+};
+
 struct ParameterClientOptions {
   std::string node;  // "worker 0", for the servers' messages
   int64_t term = 0;
@@ -45,13 +52,14 @@ class ParameterClient {
   // Errors: kDeadlineExceeded, names the server; kFailedPrecondition, another protocol version; kUnavailable.
   absl::Status Connect(const Opener& opener, absl::Duration timeout);
 
-  // Asks for all weights for minibatch `clock`, on behalf of `replicas`, the first layers first.
-  void Request(ReplicaRange replicas, Clock clock);
+  // Asks for the weights for minibatch `clock` that have not come yet, on behalf of the replicas of `group` (an index
+  // into PulledWeights::groups()), the first layers first. `settled`: as PushReply::kSettledWeights.
+  void Request(int group, Clock clock, bool settled);
 
-  // Queues the gradient of a block, shard by shard, by reference. With `wants_weights` the answers are the
-  // weights for clock + 1. Blocks that the next forward needs first go first.
-  void Push(int block, ReplicaRange replicas, Clock clock, std::shared_ptr<const TensorBuffer> gradient,
-            bool wants_weights);
+  // Queues the gradient of a block, shard by shard, by reference; `replicas` are some of `group`. Blocks that the next
+  // forward needs first go first.
+  void Push(int group, int block, ReplicaRange replicas, Clock clock,
+            std::shared_ptr<const TensorBuffer> gradient, PushReply reply);
 
   // Everything that waits ends with `status`. The first failure counts.
   void Fail(absl::Status status);

@@ -1,50 +1,74 @@
 #include "worker/pulled_weights.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/status.h"
 
 namespace tessera {
 namespace {
 
-// Which of its block's shards `shard` is: shards of a block have consecutive ids.
-size_t IndexInBlock(const ShardLayout& layout, const Shard& shard) {
-  return static_cast<size_t>(shard.id - layout.ShardsOfBlock(shard.block).front());
-}
+// A wait for arrivals is woken by them; this only bounds it.
+constexpr absl::Duration kLongestWait = absl::Minutes(1);
 
 }  // namespace
 
-PulledWeights::PulledWeights(const ShardLayout& layout) : layout_(layout), blocks_(layout.blocks().size()) {
-  for (size_t block = 0; block < blocks_.size(); ++block) {
-    const size_t shards = layout_.ShardsOfBlock(static_cast<int>(block)).size();
-    for (Generation& generation : blocks_[block].generations) {
-      generation.values =
-          std::make_shared<TensorBuffer>(static_cast<size_t>(layout_.blocks()[block].num_elements()));
-      generation.clocks.assign(shards, -1);
-      generation.versions.assign(shards, -1);
+PulledWeights::PulledWeights(const ShardLayout& layout, std::vector<ReplicaRange> groups)
+    : layout_(layout),
+      groups_(std::move(groups)),
+      blocks_(groups_.size(), std::vector<Block>(layout.blocks().size())) {
+  for (std::vector<Block>& blocks : blocks_) {
+    for (size_t block = 0; block < blocks.size(); ++block) {
+      const size_t shards = layout_.ShardsOfBlock(static_cast<int>(block)).size();
+      blocks[block].dropped.resize(shards);
+      for (Generation& generation : blocks[block].generations) {
+        generation.values =
+            std::make_shared<TensorBuffer>(static_cast<size_t>(layout_.blocks()[block].num_elements()));
+        generation.clocks.assign(shards, kNoClock);
+        generation.versions.assign(shards, -1);
+      }
     }
   }
 }
 
-void PulledWeights::Expect(int block, Clock clock) {
+absl::StatusOr<int> PulledWeights::GroupOf(ReplicaRange replicas) const {
+  for (size_t group = 0; group < groups_.size(); ++group) {
+    if (groups_[group].Contains(replicas)) return static_cast<int>(group);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("an answer for replicas ", ToString(replicas), ", which do not run here"));
+}
+
+absl::StatusOr<const Shard*> PulledWeights::FindShard(ShardId shard) const {
+  if (shard >= 0 && static_cast<size_t>(shard) < layout_.shards().size()) {
+    return &layout_.shards()[static_cast<size_t>(shard)];
+  }
+  return absl::InvalidArgumentError(absl::StrCat("an answer of an unknown shard, ", shard));
+}
+
+// Which of its block's shards `shard` is: shards of a block have consecutive ids.
+size_t PulledWeights::IndexInBlock(const Shard& shard) const {
+  return static_cast<size_t>(shard.id - layout_.ShardsOfBlock(shard.block).front());
+}
+
+void PulledWeights::Expect(int group, int block, Clock clock) {
   MutexLock lock(&mutex_);
-  Clock& expected = blocks_[static_cast<size_t>(block)].expected;
+  Clock& expected = blocks_[static_cast<size_t>(group)][static_cast<size_t>(block)].expected;
   expected = std::max(expected, clock);
 }
 
-absl::Status PulledWeights::Install(ShardId shard_id, Clock clock, Version version,
+absl::Status PulledWeights::Install(ShardId shard_id, ReplicaRange replicas, Clock clock, Version version,
                                     const TensorBytes& tensor) {
-  if (shard_id < 0 || static_cast<size_t>(shard_id) >= layout_.shards().size()) {
-    return absl::InvalidArgumentError(absl::StrCat("weights of an unknown shard, ", shard_id));
-  }
-  const Shard& shard = layout_.shards()[static_cast<size_t>(shard_id)];
-  if (static_cast<int64_t>(tensor.size_bytes()) != shard.bytes()) {
+  TESSERA_ASSIGN_OR_RETURN(const int group, GroupOf(replicas));
+  TESSERA_ASSIGN_OR_RETURN(const Shard* const shard, FindShard(shard_id));
+  if (static_cast<int64_t>(tensor.size_bytes()) != shard->bytes()) {
     return absl::InvalidArgumentError(absl::StrCat("weights of ", layout_.Describe(shard_id), ": ",
-                                                   tensor.size_bytes(), " bytes came, not ", shard.bytes()));
+                                                   tensor.size_bytes(), " bytes came, not ", shard->bytes()));
   }
-  Block& block = blocks_[static_cast<size_t>(shard.block)];
-  const size_t index = IndexInBlock(layout_, shard);
+  Block& block = blocks_[static_cast<size_t>(group)][static_cast<size_t>(shard->block)];
+  const size_t index = IndexInBlock(*shard);
   Generation& generation = block.generations[clock & 1];
   {
     MutexLock lock(&mutex_);
@@ -54,42 +78,127 @@ absl::Status PulledWeights::Install(ShardId shard_id, Clock clock, Version versi
     }
     if (generation.clocks[index] >= clock) return absl::OkStatus();
   }
-  tensor.CopyTo(generation.values->span().subspan(static_cast<size_t>(shard.offset),
-                                                  static_cast<size_t>(shard.length)));
+  tensor.CopyTo(generation.values->span().subspan(static_cast<size_t>(shard->offset),
+                                                  static_cast<size_t>(shard->length)));
   MutexLock lock(&mutex_);
   generation.clocks[index] = clock;
   generation.versions[index] = version;
-  copied_bytes_ += shard.bytes();
+  copied_bytes_ += shard->bytes();
   arrived_.NotifyAll();
   return absl::OkStatus();
 }
 
-absl::StatusOr<absl::Span<const float>> PulledWeights::Wait(int block, Clock clock, absl::Time deadline) {
-  const Generation& generation = blocks_[static_cast<size_t>(block)].generations[clock % 2];
-  const auto complete = [&] {
-    return std::all_of(generation.clocks.begin(), generation.clocks.end(),
-                       [&](Clock at) { return at == clock; });
-  };
-  MutexLock lock(&mutex_);
-  while (failure_.ok() && !complete()) {
-    const absl::Duration left = deadline - absl::Now();
-    if (left <= absl::ZeroDuration()) {
-      return absl::DeadlineExceededError(absl::StrCat("the weights of layer `",
-                                                      layout_.blocks()[static_cast<size_t>(block)].layer,
-                                                      "` for step ", clock, " did not come in time"));
-    }
-    arrived_.WaitWithTimeout(&mutex_, left);
+absl::Status PulledWeights::Drop(ShardId shard_id, ReplicaRange replicas, Clock clock, Clock round) {
+  TESSERA_ASSIGN_OR_RETURN(const int group, GroupOf(replicas));
+  TESSERA_ASSIGN_OR_RETURN(const Shard* const shard, FindShard(shard_id));
+  if (round <= clock) {
+    return absl::InvalidArgumentError(absl::StrCat(layout_.Describe(shard_id), " dropped a push of clock ",
+                                                   clock, ", but its round is only ", round));
   }
-  if (!failure_.ok()) return failure_;
-  return absl::Span<const float>(generation.values->span());
+  MutexLock lock(&mutex_);
+  Dropped& dropped =
+      blocks_[static_cast<size_t>(group)][static_cast<size_t>(shard->block)].dropped[IndexInBlock(*shard)];
+  if (clock + 1 >= dropped.clock) dropped = {clock + 1, round};
+  arrived_.NotifyAll();
+  return absl::OkStatus();
 }
 
-Version PulledWeights::version(ShardId shard_id, Clock clock) const {
+absl::StatusOr<absl::Span<const float>> PulledWeights::Wait(int group, int block, Clock clock,
+                                                            absl::Time deadline) {
+  MutexLock lock(&mutex_);
+  const auto done = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return IsComplete(group, block, clock); };
+  const auto what = [&] {
+    return absl::StrCat("the weights of layer `", layout_.blocks()[static_cast<size_t>(block)].layer,
+                        "` for step ", clock);
+  };
+  TESSERA_RETURN_IF_ERROR(WaitUntil(done, what, deadline));
+  const Block& found = blocks_[static_cast<size_t>(group)][static_cast<size_t>(block)];
+  return absl::Span<const float>(found.generations[clock & 1].values->span());
+}
+
+absl::StatusOr<int> PulledWeights::WaitForAny(absl::Span<const Clock> clocks, absl::Time deadline) {
+  constexpr int kNone = -1;
+  int found = kNone;
+  MutexLock lock(&mutex_);
+  const auto done = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    for (int group = 0; group < static_cast<int>(clocks.size()); ++group) {
+      const Clock clock = clocks[static_cast<size_t>(group)];
+      if (clock == kNoClock || !IsComplete(group, /*block=*/0, clock)) continue;
+      if (found == kNone || clock < clocks[static_cast<size_t>(found)]) found = group;
+    }
+    return found != kNone;
+  };
+  const auto what = [] { return std::string("weights for any replica of this worker"); };
+  TESSERA_RETURN_IF_ERROR(WaitUntil(done, what, deadline));
+  return found;
+}
+
+absl::StatusOr<Clock> PulledWeights::WaitForAnswers(int group, Clock clock, absl::Time deadline) {
+  MutexLock lock(&mutex_);
+  const auto done = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return IsAnswered(group, clock); };
+  const auto what = [&] { return absl::StrCat("the answers to step ", clock - 1); };
+  TESSERA_RETURN_IF_ERROR(WaitUntil(done, what, deadline));
+  Clock furthest = clock;
+  for (const Block& block : blocks_[static_cast<size_t>(group)]) {
+    for (const Dropped& dropped : block.dropped) {
+      if (dropped.clock == clock) furthest = std::max(furthest, dropped.round);
+    }
+  }
+  return furthest;
+}
+
+bool PulledWeights::WasDropped(int group, Clock clock) const {
+  const auto is_dropped = [clock](const Dropped& dropped) { return dropped.clock == clock; };
+  MutexLock lock(&mutex_);
+  const std::vector<Block>& blocks = blocks_[static_cast<size_t>(group)];
+  return std::any_of(blocks.begin(), blocks.end(), [&](const Block& block) {
+    return std::any_of(block.dropped.begin(), block.dropped.end(), is_dropped);
+  });
+}
+
+bool PulledWeights::IsComplete(int group, int block, Clock clock) const {
+  const Generation& generation =
+      blocks_[static_cast<size_t>(group)][static_cast<size_t>(block)].generations[clock & 1];
+  return std::all_of(generation.clocks.begin(), generation.clocks.end(),
+                     [clock](Clock at) { return at == clock; });
+}
+
+bool PulledWeights::IsAnswered(int group, Clock clock) const {
+  for (const Block& block : blocks_[static_cast<size_t>(group)]) {
+    for (size_t shard = 0; shard < block.dropped.size(); ++shard) {
+      const bool came = block.generations[clock & 1].clocks[shard] == clock;
+      if (!came && block.dropped[shard].clock != clock) return false;
+    }
+  }
+  return true;
+}
+
+template <typename Done, typename What>
+absl::Status PulledWeights::WaitUntil(Done done, What what, absl::Time deadline) {
+  while (failure_.ok() && !done()) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) {
+      return absl::DeadlineExceededError(absl::StrCat(what(), " did not come in time"));
+    }
+    arrived_.WaitWithTimeout(&mutex_, std::min(left, kLongestWait));
+  }
+  return failure_;
+}
+
+bool PulledWeights::Has(int group, ShardId shard_id, Clock clock) const {
   const Shard& shard = layout_.shards()[static_cast<size_t>(shard_id)];
   MutexLock lock(&mutex_);
-  return blocks_[static_cast<size_t>(shard.block)]
-      .generations[clock % 2]
-      .versions[IndexInBlock(layout_, shard)];
+  return blocks_[static_cast<size_t>(group)][static_cast<size_t>(shard.block)]
+             .generations[clock & 1]
+             .clocks[IndexInBlock(shard)] == clock;
+}
+
+Version PulledWeights::version(int group, ShardId shard_id, Clock clock) const {
+  const Shard& shard = layout_.shards()[static_cast<size_t>(shard_id)];
+  MutexLock lock(&mutex_);
+  return blocks_[static_cast<size_t>(group)][static_cast<size_t>(shard.block)]
+      .generations[clock & 1]
+      .versions[IndexInBlock(shard)];
 }
 
 void PulledWeights::Fail(absl::Status status) {

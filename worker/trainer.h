@@ -1,6 +1,9 @@
 // What a worker does: runs its replicas' minibatches, pushes gradients layer by layer, waits for weights
 // layer by layer, and evaluates its share at every epoch's end. Knows no transport, no coordinator and no
 // YAML.
+//
+// Replicas of one group go through a round together and share its weights. A worker that runs replicas of several
+// groups always takes the group with the lowest clock whose weights have begun to come. In sync there is one group.
 #pragma once
 
 #include <cstdint>
@@ -18,19 +21,28 @@
 #include "worker/nn/executor.h"
 #include "worker/parameter_client.h"
 #include "worker/pulled_weights.h"
+#include "worker/step_exchange.h"
 
 namespace tessera {
 
 struct TrainerOptions {
   uint64_t seed = 0;
   int32_t replicas = 1;  // of the job
+  int32_t group = 1;     // replicas whose gradients make one update; divides `replicas`
   ReplicaRange local;    // run here
   Clock steps_per_epoch = 1;
   int64_t epochs = 1;
   uint32_t test_samples = 0;  // 0: no evaluation
+  // A round may be closed without our push (drop_stragglers): then go on with the servers' round. Each step waits for
+  // all answers to the one before.
+  bool may_be_dropped = false;
+  double clip_norm = 0;  // of a replica's gradient; 0: not clipped
   absl::Duration patience =
       absl::Minutes(10);  // for one block's weights; deaths are noticed much sooner, by lease
 };
+
+// Of each group of the job the replicas that `local` has: what PulledWeights and TrainerOptions share.
+std::vector<ReplicaRange> LocalGroups(ReplicaRange local, int32_t group);
 
 // Totals of a replica, for progress reports.
 struct EpochTotals {
@@ -43,11 +55,12 @@ struct ReplicaTotals {
   ReplicaId replica = 0;
   Clock clock = 0;  // minibatches fully pushed: acknowledged by the weights that answered them
   EpochTotals current;
-  EpochTotals last;  // the epoch before
+  EpochTotals last;     // the epoch before
+  int64_t dropped = 0;  // of `clock`: jumped over, or dropped by a shard
 };
 struct TrainerProgress {
   std::vector<ReplicaTotals> replicas;
-  double training_seconds = 0;  // in steps, evaluation not counted
+  double training_seconds = 0;  // in steps and waiting for them, evaluation not counted
 };
 
 // What the trainer works with; all outlive it.
@@ -58,37 +71,52 @@ struct TrainerParts {
   BatchLoader* train = nullptr;
   BatchLoader* test = nullptr;  // null without a test set
   ParameterClient* client = nullptr;
-  PulledWeights* weights = nullptr;
+  PulledWeights* weights = nullptr;  // of LocalGroups(options.local, options.group)
 };
 
 // Run is called once, from one thread; progress() from any.
 class Trainer {
  public:
   // Called at every epoch's end with this worker's chunks of the evaluation at `clock`, in order; maybe none.
-  // Errors end the run.
+  // With one group they are measured at exactly version `clock`; with several at the newest weights that have come
+  // here, and after the last epoch at the final ones. Errors end the run.
   using EvaluationSink = std::function<absl::Status(Clock clock, absl::Span<const EvaluationChunk> chunks)>;
 
   Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink);
-  ~Trainer();
 
-  // Trains all epochs; returns when every push has been acknowledged. Errors: a loss, activation or gradient
-  // that is not finite (kOutOfRange, names layer and step); those of the client and the sink.
+  // Trains all epochs; returns when every push of every replica of the job has been applied, and ours have been
+  // acknowledged. Errors: a loss, activation or gradient that is not finite (kOutOfRange, names layer and step); those
+  // of the client and the sink.
   absl::Status Run();
 
   TrainerProgress progress() const;
 
  private:
-  class StepExchange;
-  absl::Status RunStep(ReplicaId replica, Clock clock);
-  // Waits until the weights for `clock` have come: then every push before it is in them.
-  absl::Status AwaitAcknowledgement(Clock clock);
-  absl::Status Evaluate(Clock clock);
-  void Record(ReplicaId replica, Clock clock, const nn::StepResult& result, absl::Duration duration);
+  Clock total_steps() const { return options_.epochs * options_.steps_per_epoch; }
+  Clock SlowestClock() const;
+  // The group to run next; some group has not finished.
+  absl::StatusOr<int> NextGroup();
+  // One minibatch of each of the group's replicas.
+  absl::Status RunRound(int group);
+  absl::Status RunStep(int group, ReplicaId replica, Clock clock);
+  // The round after `clock`: the next one, or where the servers are when they have dropped ours.
+  absl::StatusOr<Clock> ClockAfter(int group, Clock clock);
+  // Evaluates at the end of each epoch that every group of ours has run by now.
+  absl::Status EvaluateFinishedEpochs();
+  // Waits until the weights for the group's clock have come: then every push before it has been applied.
+  absl::Status AwaitAcknowledgement(int group);
+  absl::Status Evaluate(int group, Clock clock);
+  void Record(ReplicaId replica, Clock clock, const nn::StepResult& result);
+  void RecordClock(int group, Clock clock, int64_t dropped);
+  void AddTrainingTime(absl::Time since);
 
   const TrainerOptions options_;
   const TrainerParts parts_;
   const EvaluationSink sink_;
-  std::unique_ptr<StepExchange> exchange_;
+  StepExchange exchange_;
+  std::vector<Clock> clocks_;  // by group of ours: the minibatch that it runs next
+  int last_group_ = 0;         // that ran
+  int64_t evaluated_epochs_ = 0;
 
   mutable Mutex mutex_;
   TrainerProgress progress_ ABSL_GUARDED_BY(mutex_);

@@ -32,19 +32,27 @@ struct Training {
   std::unique_ptr<BatchLoader> test_loader;
 };
 
-absl::StatusOr<Training> Prepare(const JobSpec& job) {
+bool IsPaced(const PaceOptions& pace) {
+  return pace.slowdown > 1 || pace.emulated_step > absl::ZeroDuration();
+}
+
+absl::StatusOr<Training> Prepare(const JobSpec& job, const PaceOptions& pace) {
   Training training;
   TESSERA_ASSIGN_OR_RETURN(training.data, OpenJobData(job.data));
   TESSERA_ASSIGN_OR_RETURN(training.plan, MakeJobPlan(job, training.data));
   TESSERA_ASSIGN_OR_RETURN(training.executor,
                            nn::ExecutorRegistry::Create("device", job.device.kind, training.plan.graph,
                                                         nn::ExecutorOptions{job.device.threads}));
+  if (IsPaced(pace)) {
+    training.executor =
+        std::make_unique<PacedExecutor>(std::move(training.executor), training.plan.graph, pace);
+  }
   TESSERA_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(job.seed, training.data.train->size(),
                                                             job.train.replicas, job.train.batch_size));
   training.sampler = std::make_unique<Sampler>(std::move(sampler));
   TESSERA_ASSIGN_OR_RETURN(const Normalization normalization,
                            MakeNormalization(job.data.normalize, *training.data.train));
-  TESSERA_ASSIGN_OR_RETURN(BatchLoader train, BatchLoader::Create(training.data.train, normalization));
+  TESSERA_ASSIGN_OR_RETURN(BatchLoader train, BatchLoader::Create(training.data.train, normalization, MakeAugmentation(job)));
   training.train_loader = std::make_unique<BatchLoader>(std::move(train));
   if (training.data.test != nullptr) {
     TESSERA_ASSIGN_OR_RETURN(BatchLoader test, BatchLoader::Create(training.data.test, normalization));
@@ -96,6 +104,7 @@ void FillHeartbeat(const Trainer& trainer, const ParameterClient& client, wire::
     replica->set_last_loss_sum(totals.last.loss_sum);
     replica->set_last_loss_count(totals.last.minibatches);
     replica->set_last_correct(totals.last.correct);
+    replica->set_dropped(totals.dropped);
   }
   request->set_training_seconds(progress.training_seconds);
   request->set_pushed_bytes(client.pushed_bytes());
@@ -115,12 +124,28 @@ wire::ReportEvaluationRequest EvaluationReport(Clock clock, absl::Span<const Eva
   return request;
 }
 
+TrainerOptions OptionsOf(const JobPlan& plan, ReplicaRange local) {
+  const TrainSpec& train = plan.job.train;
+  TrainerOptions options;
+  options.seed = plan.job.seed;
+  options.replicas = train.replicas;
+  options.group = train.consistency.group;
+  options.local = local;
+  options.steps_per_epoch = plan.steps_per_epoch;
+  options.epochs = train.epochs;
+  options.test_samples = static_cast<uint32_t>(plan.test_samples);
+  options.may_be_dropped = train.consistency.drop_stragglers > 0;
+  options.clip_norm = train.clip_norm;
+  return options;
+}
+
 // Trains this worker's replicas to the end. `lost_node` gets the id of a server whose connection broke.
 absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap& map,
                    const std::vector<ReplicaId>& replicas, std::atomic<int>* lost_node) {
   const JobPlan& plan = training->plan;
   ExchangeClient transport;
-  auto weights = std::make_shared<PulledWeights>(plan.layout);
+  const TrainerOptions options = OptionsOf(plan, {replicas.front(), replicas.back()});
+  auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group));
   TESSERA_ASSIGN_OR_RETURN(
       const std::shared_ptr<ParameterClient> client,
       ParameterClient::Create({agent->name(), map.term()}, plan.layout, Servers(map), weights));
@@ -130,13 +155,6 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
     client->Fail(end.ok() ? absl::CancelledError("the job was stopped") : end);
   });
 
-  TrainerOptions options;
-  options.seed = plan.job.seed;
-  options.replicas = plan.job.train.replicas;
-  options.local = {replicas.front(), replicas.back()};
-  options.steps_per_epoch = plan.steps_per_epoch;
-  options.epochs = plan.job.train.epochs;
-  options.test_samples = static_cast<uint32_t>(plan.test_samples);
   const TrainerParts parts{plan.graph,
                            training->executor.get(),
                            training->sampler.get(),
@@ -166,15 +184,20 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   return status;
 }
 
-absl::Status Work(NodeAgent* agent, std::atomic<int>* lost_node) {
+absl::Status Work(NodeAgent* agent, const PaceOptions& pace, std::atomic<int>* lost_node) {
   TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
-  TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job));
+  TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job, pace));
   TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap());
   TESSERA_RETURN_IF_ERROR(CheckSameData(training.plan, map));
   const std::vector<ReplicaId> replicas = ReplicasOf(map, agent->index());
   if (replicas.empty()) {
     spdlog::info("{} has no replica to run and stays idle", agent->name());
     return agent->WaitForEnd();
+  }
+  if (IsPaced(pace)) {
+    spdlog::warn("{} only studies: {} of its steps take {} times as long{}", agent->name(),
+                 pace.every == 1 ? "all" : absl::StrCat("one in ", pace.every), pace.slowdown,
+                 pace.emulated_step > absl::ZeroDuration() ? ", and compute nothing" : "");
   }
   spdlog::info("{} runs replicas {}..{}", agent->name(), replicas.front(), replicas.back());
   return Train(agent, &training, map, replicas, lost_node);
@@ -193,7 +216,7 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
   std::atomic<int> lost_node{0};
-  const absl::Status own = Work(agent.get(), &lost_node);
+  const absl::Status own = Work(agent.get(), options.pace, &lost_node);
   const absl::Status status = agent->Conclude(own, lost_node);
   signals->Watch({});
   agent->Leave();

@@ -5,11 +5,13 @@
 
 #include "absl/status/status.h"
 #include "common/signal_watcher.h"
+#include "worker/paced_executor.h"
 
 namespace tessera {
 
 struct WorkerNodeOptions {
   std::string coordinator;  // host:port
+  PaceOptions pace;         // to study slow workers
 };
 
 // Runs until the job is over or a signal ends it. Errors: what ended it, in one line.

@@ -43,6 +43,8 @@ absl::StatusOr<MessageKind> FromWire(wire::MessageKind kind) {
       return MessageKind::kError;
     case wire::CREDIT:
       return MessageKind::kCredit;
+    case wire::DROPPED:
+      return MessageKind::kDropped;
     default:
       return absl::InvalidArgumentError(absl::StrCat("unknown message kind ", static_cast<int>(kind)));
   }
@@ -64,6 +66,8 @@ wire::MessageKind ToWire(MessageKind kind) {
       return wire::ERROR;
     case MessageKind::kCredit:
       return wire::CREDIT;
+    case MessageKind::kDropped:
+      return wire::DROPPED;
   }
   return wire::MESSAGE_KIND_UNSPECIFIED;
 }
@@ -78,6 +82,7 @@ wire::ShardHeader ToHeader(const ExchangeMessage& message) {
   header.set_version(message.version);
   header.set_wants_weights(message.wants_weights);
   header.set_latest(message.latest);
+  header.set_settled(message.settled);
   header.set_credit_bytes(message.credit_bytes);
   header.set_term(message.term);
   header.set_rewind(message.rewind);
@@ -109,6 +114,7 @@ absl::StatusOr<ExchangeMessage> FromHeader(const wire::ShardHeader& header) {
   message.version = header.version();
   message.wants_weights = header.wants_weights();
   message.latest = header.latest();
+  message.settled = header.settled();
   message.credit_bytes = header.credit_bytes();
   message.term = header.term();
   message.rewind = header.rewind();

@@ -111,6 +111,16 @@ TEST(CommandLine, SetTakesOneValueAndMayBeRepeated) {
   EXPECT_THAT(result.out, HasSubstr("batch_size: 13"));
 }
 
+TEST(CommandLine, ModeIsAllThatASettingChanges) {
+  const Result shown = Tessera({"config", "show", kExample, "--set", "train.consistency.mode=async"});
+  EXPECT_EQ(shown.code, kExitOk) << shown.err;
+  EXPECT_THAT(shown.out, HasSubstr("mode: async, group: 1, staleness: unbounded"));
+  EXPECT_THAT(shown.out, HasSubstr("deterministic: false"));
+  const Result checked = Tessera({"config", "check", kExample, "--set", "train.consistency.mode=ssp"});
+  EXPECT_EQ(checked.code, kExitOk) << checked.err;
+  EXPECT_THAT(checked.out, HasSubstr("; ssp, 4 replicas in groups of 1, at most 3 ahead of the slowest"));
+}
+
 TEST(CommandLine, SettingsMayFollowOneSetAndNeverSwallowTheJob) {
   for (const std::vector<const char*>& arguments : std::vector<std::vector<const char*>>{
            {"config", "show", kExample, "--set", "train.epochs=3", "train.batch_size=32"},

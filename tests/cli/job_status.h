@@ -40,4 +40,28 @@ inline wire::JobStatus RunningStatus() {
   return status;
 }
 
+inline void AddReplica(wire::JobStatus* status, int worker, int64_t clock, double rate, int64_t dropped = 0) {
+  wire::ReplicaStatus* replica = status->add_replica_status();
+  replica->set_replica(status->replica_status_size() - 1);
+  replica->set_worker(worker);
+  replica->set_clock(clock);
+  replica->set_images_per_second(rate);
+  replica->set_dropped(dropped);
+}
+
+// RunningStatus of a job whose replicas do not keep step; the last of them has done its part.
+inline wire::JobStatus SspStatus() {
+  wire::JobStatus status = RunningStatus();
+  status.set_mode("ssp");
+  status.set_staleness_mean(2.13);
+  status.set_staleness_max(9);
+  status.set_staleness_bound(21);
+  status.set_clock_lead(3);
+  AddReplica(&status, 0, 253, 1204);
+  AddReplica(&status, 0, 252, 1100);
+  AddReplica(&status, 1, 250, 301.4);
+  AddReplica(&status, 1, 500, 0);
+  return status;
+}
+
 }  // namespace tessera::cli

@@ -92,6 +92,63 @@ TEST(ProgressText, StatusPageListsNodesAndWhatTheyDo) {
   EXPECT_THAT(page, HasSubstr("replicas 2, 3"));
 }
 
+TEST(ProgressText, ModeLineTellsStalenessLeadAndTheRangeOfSpeeds) {
+  wire::JobStatus status = SspStatus();
+  EXPECT_EQ(ModeLine(status), "staleness 2.1, max 9 of 21  clock lead 3  replicas 301 to 1,204 images/s");
+  status.set_mode("async");
+  status.set_staleness_bound(-1);
+  EXPECT_EQ(ModeLine(status), "staleness 2.1, max 9  clock lead 3  replicas 301 to 1,204 images/s");
+  for (wire::ReplicaStatus& replica : *status.mutable_replica_status()) replica.set_images_per_second(0);
+  EXPECT_EQ(ModeLine(status), "staleness 2.1, max 9  clock lead 3");
+}
+
+TEST(ProgressText, SyncHasNoModeLineUntilAMinibatchIsDropped) {
+  wire::JobStatus status = RunningStatus();
+  AddReplica(&status, 0, 250, 1204);
+  AddReplica(&status, 1, 250, 301);
+  EXPECT_EQ(ModeLine(status), "");
+  EXPECT_THAT(LiveFrame(status, kPlain, 80), SizeIs(4));
+  status.mutable_replica_status(1)->set_dropped(1);
+  EXPECT_EQ(ModeLine(status), "dropped 1 minibatch  replicas 301 to 1,204 images/s");
+  status.mutable_replica_status(0)->set_dropped(1233);
+  EXPECT_EQ(ModeLine(status), "dropped 1,234 minibatches  replicas 301 to 1,204 images/s");
+}
+
+TEST(ProgressText, ModeLineWaitsForTheStart) {
+  wire::JobStatus status = SspStatus();
+  status.clear_replica_status();
+  EXPECT_EQ(ModeLine(status), "");
+}
+
+TEST(ProgressText, LiveFrameHasTheModeLineAndFitsEveryWidth) {
+  EXPECT_THAT(LiveFrame(SspStatus(), kPlain, 80), Contains(ModeLine(SspStatus())));
+  wire::JobStatus large = SspStatus();
+  large.set_staleness_mean(123.4);
+  large.set_staleness_max(1023);
+  large.set_staleness_bound(123456789);
+  large.set_clock_lead(12345);
+  large.mutable_replica_status(0)->set_images_per_second(123456);
+  for (int width = 1; width <= 120; ++width) {
+    for (const std::string& line : LiveFrame(large, kFancy, width))
+      EXPECT_LE(DisplayWidth(line), width) << line;
+  }
+}
+
+TEST(ProgressText, StatusPageHasATableOfReplicas) {
+  wire::JobStatus status = SspStatus();
+  status.mutable_replica_status(2)->set_dropped(12);
+  const std::vector<std::string> page = StatusPage(status, kPlain);
+  EXPECT_THAT(page, Contains(ModeLine(status)));
+  EXPECT_THAT(page, Contains("  replica 0     clock 253          1,204 images/s  worker 0"));
+  EXPECT_THAT(page, Contains("  replica 2     clock 250            301 images/s  worker 1     12 dropped"));
+  EXPECT_THAT(page, Contains("  replica 3     clock 500              - images/s  worker 1"));
+  for (const std::string& line : page) {
+    if (line.find("replica ") == 2) {
+      EXPECT_LE(DisplayWidth(line), 80);
+    }
+  }
+}
+
 TEST(ProgressNews, EachEpochAndWarningIsNewOnce) {
   ProgressNews news;
   wire::JobStatus status = RunningStatus();

@@ -44,6 +44,17 @@ TEST_F(ProgressViewTest, PlainLinesComeAtTheirInterval) {
   EXPECT_EQ(Text(), "");
 }
 
+TEST_F(ProgressViewTest, PlainLinesOfOtherModesHaveOneMore) {
+  wire::JobStatus status = SspStatus();
+  status.clear_epochs_done();
+  plain_.Update(status, kNow);
+  plain_.Update(status, kNow + kInterval);
+  EXPECT_EQ(Text(), ProgressLine(status) + "\n  " + ModeLine(status) + "\n");
+  status.set_phase(wire::FINISHING);
+  plain_.Update(status, kNow + 2 * kInterval);
+  EXPECT_EQ(Text(), "collecting the weights\n");
+}
+
 TEST_F(ProgressViewTest, PlainEpochLinesComeAtOnceAndOnlyOnce) {
   const wire::JobStatus status = RunningStatus();
   plain_.Update(status, kNow);

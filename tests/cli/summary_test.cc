@@ -2,6 +2,7 @@
 
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "tests/common/temporary_folder.h"
@@ -23,6 +24,26 @@ TEST(Summary, ReadsWhatIsThereAndLeavesOutWhatIsNot) {
   const std::string figures = absl::StrJoin(FigureLines(*summary), "\n");
   EXPECT_THAT(figures, HasSubstr("0.8800"));
   EXPECT_THAT(figures, Not(HasSubstr("test loss")));
+}
+
+TEST(Summary, TellsStalenessWhereReplicasDoNotKeepStep) {
+  const auto figures = [](const std::string& mode, const std::string& bound) {
+    const auto summary = ParseSummary(absl::StrCat(
+        R"({"status":"done","mode":")", mode,
+        R"(","staleness":{"mean":2.126,"p50":2,"p99":7,"max":9,"bound":)", bound, R"(,"clock_lead":3}})"));
+    return absl::StrJoin(FigureLines(*summary), "\n");
+  };
+  EXPECT_EQ(figures("ssp", "21"), "  staleness       mean 2.13, max 9, bound 21\n  clock lead      3");
+  EXPECT_EQ(figures("async", "null"), "  staleness       mean 2.13, max 9, no bound\n  clock lead      3");
+  EXPECT_EQ(figures("sync", "0"), "");
+}
+
+TEST(Summary, TellsDropsWhereThereWereAny) {
+  EXPECT_EQ(
+      absl::StrJoin(FigureLines(*ParseSummary(R"({"status":"done","mode":"sync","dropped":1234})")), "\n"),
+      "  dropped         1,234 minibatches");
+  EXPECT_EQ(absl::StrJoin(FigureLines(*ParseSummary(R"({"status":"done","mode":"sync","dropped":0})")), "\n"),
+            "");
 }
 
 TEST(Summary, TellsWhyARunFailedOrStopped) {

@@ -31,14 +31,16 @@ model:
 data:
   normalize: measured
   train: {format: idx, path: /data, split: train}
+  augment: {flip: false, crop_padding: 0}
 train:
   replicas: 1
   batch_size: 64
   epochs: 1
+  clip_norm: 0
   deterministic: true
   optimizer: {name: sgd, lr: 0.1}
   schedule: {name: constant}
-  consistency: {mode: sync}
+  consistency: {mode: sync, group: 1, staleness: 0, drop_stragglers: 0, staleness_correction: none, lr_scaling: linear}
 cluster:
   coordinator: 127.0.0.1:7070
   servers: 1
@@ -56,13 +58,23 @@ TEST(FormatJob, FieldsKeepTheirValues) {
   job.name = "other";
   job.seed = 18446744073709551615u;
   job.model.options = {{"width", "2"}};
+  job.model.weights = "runs/a b/model.safetensors";
+  job.model.replace = {"fc", "layer4.1"};
   job.data.test = NamedOptions{.name = "idx", .options = {{"path", "/t"}}};
   job.data.normalize = {.measured = false, .mean = {0.1, 1.0 / 3}, .std = {1e-5, 2}};
   job.train.replicas = 8;
   job.train.batch_size = 3;
   job.train.epochs = 5;
   job.train.schedule = {.name = "cosine", .options = {{"warmup", "1 epoch"}}};
+  job.train.clip_norm = 0.1;
   job.train.deterministic = false;
+  job.train.consistency = {.mode = "ssp",
+                           .group = 1,
+                           .staleness = 5,
+                           .staleness_correction = "delay_compensated",
+                           .dc_lambda = 2.5,
+                           .dc_adaptive = true,
+                           .lr_scaling = "none"};
   job.cluster = {.coordinator = "[::1]:0",
                  .servers = 3,
                  .workers = 4,
@@ -70,10 +82,26 @@ TEST(FormatJob, FieldsKeepTheirValues) {
                  .lease = absl::Milliseconds(1500)};
   job.device = {.kind = "cpu", .threads = 2};
   const std::string text = FormatJob(job);
-  for (const char* part : {"name: other", "seed: 18446744073709551615", "width: 2",
-                           "test: {format: idx, path: /t}", "replicas: 8", "batch_size: 3", "epochs: 5",
-                           "schedule: {name: cosine, warmup: 1 epoch}", "deterministic: false", "servers: 3",
-                           "workers: 4", "shard_bytes: 1KB", "lease: 1.5s", "threads: 2"}) {
+  for (const char* part : {"name: other",
+                           "seed: 18446744073709551615",
+                           "width: 2",
+                           "weights: runs/a b/model.safetensors",
+                           "replace: [fc, layer4.1]",
+                           "test: {format: idx, path: /t}",
+                           "replicas: 8",
+                           "clip_norm: 0.1",
+                           "mode: ssp, group: 1, staleness: 5",
+                           "staleness_correction: delay_compensated",
+                           "dc_lambda: 2.5, dc_adaptive: true, lr_scaling: none",
+                           "batch_size: 3",
+                           "epochs: 5",
+                           "schedule: {name: cosine, warmup: 1 epoch}",
+                           "deterministic: false",
+                           "servers: 3",
+                           "workers: 4",
+                           "shard_bytes: 1KB",
+                           "lease: 1.5s",
+                           "threads: 2"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
   const JobSpec again = Load(text);
@@ -82,6 +110,18 @@ TEST(FormatJob, FieldsKeepTheirValues) {
   EXPECT_EQ(again.cluster.coordinator, "[::1]:0");
   EXPECT_EQ(again.cluster.lease, job.cluster.lease);
   ExpectRoundTrip(job);
+}
+
+TEST(FormatJob, EveryModeComesBackFromItsText) {
+  for (const char* consistency :
+       {"mode: sync", "mode: sync, drop_stragglers: 2", "mode: async",
+        "mode: async, staleness_correction: scale", "mode: async, staleness_correction: delay_compensated",
+        "mode: ssp", "mode: ssp, staleness: 0", "mode: grouped, group: 2",
+        "mode: mixed, group: 4, staleness: 7", "mode: grouped, group: 1, lr_scaling: none",
+        "mode: ssp, staleness_correction: delay_compensated, dc_lambda: 0, dc_adaptive: true"}) {
+    ExpectRoundTrip(Load(absl::StrCat(kSmallJob, "  replicas: 4\n  consistency: { ", consistency,
+                                      " }\ncluster: { workers: 4 }\n")));
+  }
 }
 
 TEST(FormatJob, LayersKeepNamesInputsAndOptions) {

@@ -96,7 +96,7 @@ TEST(JobErrors, ModelHasANameOrLayers) {
   EXPECT_EQ(ErrorOf(rest + "model: { name: a, layers: [{type: relu}] }\n"),
             "bad.yaml:4:8: `model` takes a `name` or `layers`, not both");
   EXPECT_EQ(ErrorOf(rest + "model: { layers: [{type: relu}], width: 2 }\n"),
-            "bad.yaml:4:41: unknown key `width` in `model` (known: layers)");
+            "bad.yaml:4:41: unknown key `width` in `model` (known: layers, weights, replace)");
   EXPECT_EQ(ErrorOf(rest + "model: { layer: [{type: relu}] }\n"),
             "bad.yaml:4:10: unknown key `layer` in `model`; did you mean `layers`?");
   EXPECT_EQ(ErrorOf(rest + "model: { layers: [] }\n"),
@@ -108,7 +108,33 @@ TEST(JobErrors, ModelHasANameOrLayers) {
   EXPECT_EQ(ErrorOf(rest + "model: { layers: [{type: relu, inputs: {}}] }\n"),
             "bad.yaml:4:40: `model.layers[0].inputs` takes the names of earlier layers, found a map");
   EXPECT_EQ(ErrorOf(rest + "model: [lenet5]\n"),
-            "bad.yaml:4:8: `model` takes a map (of name, layers), found a list");
+            "bad.yaml:4:8: `model` takes a map (of name, layers, weights, replace), found a list");
+}
+
+TEST(JobErrors, ReplaceIsAListOfNamesBesideWeights) {
+  const auto error = [](const std::string& model) {
+    return ErrorOf("job: {name: x}\ndata: {train: {format: idx}}\ntrain: {optimizer: {name: sgd}}\nmodel: " +
+                   model + "\n");
+  };
+  EXPECT_EQ(error("{ name: a, weights: w, replace: fc }"), "loaded");
+  EXPECT_EQ(error("{ layers: [{type: relu}], weights: w, replace: [fc] }"), "loaded");
+  EXPECT_EQ(error("{ name: a, replace: [fc] }"),
+            "bad.yaml:4:28: `model.replace` says what `model.weights` does not fill, and there is none: "
+            "leave it out");
+  EXPECT_EQ(error("{ name: a, weights: [w] }"), "bad.yaml:4:28: `model.weights` takes a text, found a list");
+  EXPECT_EQ(error("{ name: a, weights: '' }"), "bad.yaml:4:28: `model.weights` is empty");
+  EXPECT_EQ(error("{ name: a, weights: w, replace: [] }"),
+            "bad.yaml:4:40: `model.replace` takes the names of layers, found a list");
+  EXPECT_EQ(error("{ name: a, weights: w, replace: [{}] }"),
+            "bad.yaml:4:41: `model.replace` takes a text, found a map");
+}
+
+TEST(JobErrors, ClipNormIsANumber) {
+  EXPECT_EQ(ErrorInTrain("clip_norm: tight"),
+            "bad.yaml:7:14: `train.clip_norm` takes a number, found `tight`");
+  EXPECT_EQ(ErrorInTrain("clip_norm: -1"),
+            "bad.yaml:7:14: `train.clip_norm` is `-1`, it must be from 0 to 1e+06");
+  EXPECT_EQ(ErrorInTrain("clip_norm: .inf"), "bad.yaml:7:14: `train.clip_norm` takes a number, found `.inf`");
 }
 
 TEST(JobErrors, OptionsAreValuesOrListsOfValues) {
@@ -173,16 +199,6 @@ TEST(JobErrors, WhatIsNotBuiltIsRefusedByName) {
             "bad.yaml:7:28: `cluster.server_backups` other than 0 is not built yet");
   EXPECT_EQ(ErrorOfLine("cluster: { shared_memory: true }"),
             "bad.yaml:7:12: `cluster.shared_memory` is not built yet");
-  for (const char* mode : {"async", "ssp", "grouped", "mixed"}) {
-    EXPECT_EQ(ErrorInTrain(std::string("consistency: { mode: ") + mode + " }"),
-              std::string("bad.yaml:7:24: `train.consistency.mode: ") + mode + "` is not built yet");
-  }
-  for (const char* key : {"group", "staleness", "staleness_correction", "lr_scaling"}) {
-    EXPECT_EQ(ErrorInTrain(std::string("consistency: { ") + key + ": 1 }"),
-              std::string("bad.yaml:7:18: `train.consistency.") + key + "` is not built yet");
-  }
-  EXPECT_EQ(ErrorInTrain("consistency: { drop_stragglers: 1 }"),
-            "bad.yaml:7:35: `train.consistency.drop_stragglers` other than 0 is not built yet");
   for (const char* device : {"cuda", "cuda:0", "auto"}) {
     EXPECT_EQ(ErrorOfLine(std::string("device: ") + device),
               std::string("bad.yaml:7:9: `device.kind: ") + device + "` is not built yet");
@@ -196,8 +212,10 @@ TEST(JobErrors, NumberThatMustBeZeroIsANumber) {
 }
 
 TEST(JobErrors, UnknownWordNamesTheNearest) {
-  EXPECT_EQ(ErrorInTrain("consistency: { mode: snyc }"),
-            "bad.yaml:7:24: `train.consistency.mode` takes sync, found `snyc`; did you mean `sync`?");
+  EXPECT_EQ(
+      ErrorInTrain("consistency: { mode: snyc }"),
+      "bad.yaml:7:24: `train.consistency.mode` takes sync or async or ssp or grouped or mixed, found `snyc`; "
+      "did you mean `sync`?");
   EXPECT_EQ(ErrorOfLine("device: tpu"),
             "bad.yaml:7:9: `device.kind` takes cpu or reference, found `tpu`; did you mean `cpu`?");
 }

@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 JobSpec Load(const std::string& text, const std::vector<Override>& overrides = {}) {
   absl::StatusOr<JobSpec> job = LoadJobText(text, "job.yaml", overrides);
@@ -31,11 +32,18 @@ TEST(JobLoader, LeavesWhatIsNotSaidToDefaults) {
   EXPECT_EQ(job.seed, 1u);
   EXPECT_EQ(job.model.name, "lenet5");
   EXPECT_TRUE(job.data.normalize.measured);
+  EXPECT_FALSE(job.data.augment.flip);
+  EXPECT_EQ(job.data.augment.crop_padding, 0);
   EXPECT_FALSE(job.data.test.has_value());
   EXPECT_EQ(job.train.replicas, 1);
   EXPECT_EQ(job.train.batch_size, 64);
   EXPECT_EQ(job.train.schedule.name, "constant");
+  EXPECT_EQ(job.model.weights, "");
+  EXPECT_THAT(job.model.replace, IsEmpty());
+  EXPECT_EQ(job.train.clip_norm, 0);
   EXPECT_EQ(job.train.consistency.mode, "sync");
+  EXPECT_EQ(job.train.consistency.staleness_correction, "none");
+  EXPECT_EQ(job.train.consistency.lr_scaling, "linear");
   EXPECT_TRUE(job.train.deterministic);
   EXPECT_EQ(job.cluster.shard_bytes, 512 * 1024);
   EXPECT_EQ(job.cluster.lease, absl::Seconds(3));
@@ -45,7 +53,7 @@ TEST(JobLoader, LeavesWhatIsNotSaidToDefaults) {
 TEST(JobLoader, ReadsEveryField) {
   const JobSpec job = Load(R"(
 job: { name: all.of-it_1, seed: 18446744073709551615 }
-model: { name: resnet20, width: 2 }
+model: { name: resnet20, width: 2, weights: start.safetensors, replace: [fc, conv1] }
 data:
   train: { format: idx, path: /a, split: train }
   test: { format: idx, path: /b, split: test }
@@ -56,7 +64,9 @@ train:
   epochs: 8
   optimizer: { name: sgd, lr: 0.1 }
   schedule: { name: cosine, warmup: 100 steps }
-  consistency: { mode: sync, drop_stragglers: 0 }
+  clip_norm: 2.5
+  consistency: { mode: grouped, group: 1, staleness: 9, drop_stragglers: 0, staleness_correction: delay_compensated,
+                 dc_lambda: 0.5, dc_adaptive: true, lr_scaling: none }
   deterministic: false
 cluster: { coordinator: '[::1]:0', servers: 2, workers: 3, server_backups: 0, shard_bytes: 1MiB,
            lease: 500ms }
@@ -67,6 +77,9 @@ device: { kind: cpu, threads: 4 }
   EXPECT_EQ(job.model.name, "resnet20");
   EXPECT_TRUE(job.model.options.Has("width"));
   EXPECT_FALSE(job.model.options.Has("name"));
+  EXPECT_FALSE(job.model.options.Has("weights"));
+  EXPECT_EQ(job.model.weights, "start.safetensors");
+  EXPECT_THAT(job.model.replace, ElementsAre("fc", "conv1"));
   EXPECT_EQ(job.data.train.name, "idx");
   ASSERT_TRUE(job.data.test.has_value());
   EXPECT_EQ(std::get<std::string>(job.data.test->options.values().at("path").value), "/b");
@@ -79,6 +92,15 @@ device: { kind: cpu, threads: 4 }
   EXPECT_EQ(job.train.optimizer.name, "sgd");
   EXPECT_EQ(job.train.schedule.name, "cosine");
   EXPECT_TRUE(job.train.schedule.options.Has("warmup"));
+  EXPECT_EQ(job.train.clip_norm, 2.5);
+  EXPECT_EQ(job.train.consistency.mode, "grouped");
+  EXPECT_EQ(job.train.consistency.group, 1);
+  EXPECT_EQ(job.train.consistency.staleness, 9);
+  EXPECT_EQ(job.train.consistency.drop_stragglers, 0);
+  EXPECT_EQ(job.train.consistency.staleness_correction, "delay_compensated");
+  EXPECT_EQ(job.train.consistency.dc_lambda, 0.5);
+  EXPECT_TRUE(job.train.consistency.dc_adaptive);
+  EXPECT_EQ(job.train.consistency.lr_scaling, "none");
   EXPECT_FALSE(job.train.deterministic);
   EXPECT_EQ(job.cluster.coordinator, "[::1]:0");
   EXPECT_EQ(job.cluster.servers, 2);
@@ -151,6 +173,7 @@ TEST(JobLoader, OverridesReachFieldsOptionsAndSections) {
                                        {"data.test", "{ format: idx, path: /t }"},
                                        {"data.test.split", "test"},
                                        {"data.normalize", "{ mean: [0], std: [1] }"},
+                                       {"data.augment", "{ flip: true, crop_padding: 4 }"},
                                        {"cluster.coordinator", "host:1"}});
   const auto option = [](const NamedOptions& named, const std::string& key) {
     return std::get<std::string>(named.options.values().at(key).value);
@@ -164,6 +187,8 @@ TEST(JobLoader, OverridesReachFieldsOptionsAndSections) {
   EXPECT_EQ(job.data.test->name, "idx");
   EXPECT_EQ(option(*job.data.test, "split"), "test");
   EXPECT_THAT(job.data.normalize.std, ElementsAre(1));
+  EXPECT_TRUE(job.data.augment.flip);
+  EXPECT_EQ(job.data.augment.crop_padding, 4);
   EXPECT_EQ(job.cluster.coordinator, "host:1");
   EXPECT_EQ(job.train.optimizer.options.values().at("lr").where, "--set train.optimizer.lr");
 }

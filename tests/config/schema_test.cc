@@ -42,7 +42,7 @@ TEST(Schema, SectionTakesItsOwnKeysOnly) {
   const Schema& schema = Schema::Job();
   const std::vector<std::string> keys = schema.Keys(*schema.FindSection("data"));
   EXPECT_EQ(std::set<std::string>(keys.begin(), keys.end()),
-            (std::set<std::string>{"train", "test", "normalize"}));
+            (std::set<std::string>{"train", "test", "normalize", "augment"}));
   EXPECT_EQ(schema.FindSection("data.validation"), nullptr);
   EXPECT_EQ(schema.FindField("data.train"), nullptr);
 }

@@ -55,17 +55,17 @@ class CoordinatorTest : public testing::Test {
     if (listener_) listener_->Shutdown(absl::Seconds(1));
   }
 
-  void Start() {
+  void Start(const ConsistencySpec& consistency = {.group = 2}) {
     CoordinatorOptions options;
     options.run_folder = folder_;
     options.now = [this] { return time_.Now(); };
     options.collect = [this](const ShardLayout&, absl::Span<const ServerAssignment> servers,
                              Version expected) {
       EXPECT_EQ(servers.size(), 1u);
-      EXPECT_EQ(expected, 8);
+      EXPECT_EQ(expected, expected_version_);
       return collected_;
     };
-    coordinator_ = std::make_unique<Coordinator>(MakeTestPlan(1, 1), options);
+    coordinator_ = std::make_unique<Coordinator>(MakeTestPlan(1, 1, consistency), options);
     service_ = std::make_unique<CoordinatorService>(coordinator_.get());
     auto listener = Listener::Start({}, {service_.get()});
     ASSERT_TRUE(listener.ok()) << listener.status();
@@ -122,6 +122,7 @@ class CoordinatorTest : public testing::Test {
 
   FakeTime time_;
   std::string folder_;
+  Version expected_version_ = 8;
   absl::StatusOr<CollectedModel> collected_ = CollectedModel{SomeTensors(), {.pushed_bytes = 12}};
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<CoordinatorService> service_;
@@ -178,6 +179,21 @@ TEST_F(CoordinatorTest, ADoneJobLeavesModelAndSummary) {
   const auto model = ReadSafetensors(folder_ + "/model.safetensors");
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(WeightsDigest(*model), WeightsDigest(SomeTensors()));
+}
+
+TEST_F(CoordinatorTest, EveryMinibatchOfAnAsynchronousJobIsAnUpdate) {
+  TearDown();
+  expected_version_ = 16;
+  Start({.mode = "async", .group = 1, .staleness = ConsistencySpec::kUnbounded});
+  std::thread run([&] { EXPECT_TRUE(coordinator_->Run().ok()); });
+  JoinBoth();
+  FinishTraining();
+  EXPECT_EQ(BeatUntilTheEnd(2), wire::DONE);
+  EXPECT_EQ(BeatUntilTheEnd(1), wire::DONE);
+  run.join();
+  EXPECT_EQ(Summary()["updates_per_shard"], 16);
+  EXPECT_EQ(Summary()["mode"], "async");
+  EXPECT_TRUE(Summary()["staleness"]["bound"].is_null());
 }
 
 TEST_F(CoordinatorTest, AFailedCollectionFailsTheJobAndNamesTheServer) {

@@ -74,6 +74,62 @@ TEST(JobProgress, KeepsEpochsOfReplicasThatAreAtDifferentOnes) {
   EXPECT_FALSE(epochs[0].test.has_value());
 }
 
+TEST(JobProgress, TrainLossIsOverTheEpochThatEachReplicaIsAt) {
+  JobProgress progress = Started(0);
+  ReplicaReport ahead = At(0, 4);
+  ahead.finished = {.epoch = 0, .loss_sum = 30.0, .minibatches = 3};
+  ahead.current = {.epoch = 1, .loss_sum = 1.0, .minibatches = 1};
+  ReplicaReport behind = At(1, 2);
+  behind.current = {.epoch = 0, .loss_sum = 8.0, .minibatches = 2};
+  ASSERT_TRUE(progress.RecordReplicas({ahead, behind}).ok());
+  EXPECT_DOUBLE_EQ(progress.CurrentTrainLoss(), 9.0 / 3);
+}
+
+TEST(JobProgress, TheSlowestReplicaEndsEpochsInOrder) {
+  JobProgress progress = Started();
+  ASSERT_TRUE(progress.RecordReplicas({At(0, 6), At(1, 2)}).ok());
+  ASSERT_TRUE(progress.RecordEvaluation(3, {{0, 5, 3, 1.0}}).ok());  // by the fast one's worker
+  ASSERT_TRUE(progress.RecordEvaluation(6, {{0, 5, 4, 1.0}}).ok());
+  EXPECT_TRUE(progress.FinishedEpochs().empty());
+  ASSERT_TRUE(progress.RecordReplicas({At(1, 3)}).ok());
+  EXPECT_TRUE(progress.FinishedEpochs().empty());
+  ASSERT_TRUE(progress.RecordEvaluation(3, {{1, 5, 5, 1.0}}).ok());
+  ASSERT_EQ(progress.FinishedEpochs().size(), 1u);
+  EXPECT_DOUBLE_EQ(progress.FinishedEpochs()[0].test->accuracy, 0.8);
+  EXPECT_FALSE(progress.training_complete());
+}
+
+TEST(JobProgress, DroppedMinibatchesAreNoImagesTrainedOn) {
+  JobProgress progress({.replicas = 2, .batch_size = 4, .epochs = 2, .steps_per_epoch = 3, .may_drop = true});
+  progress.Start(kStart);
+  ReplicaReport straggler = At(1, 5);
+  straggler.dropped = 4;
+  straggler.current = {.epoch = 1, .loss_sum = 2.0, .minibatches = 1, .correct = 2};
+  ASSERT_TRUE(progress.RecordReplicas({At(0, 6), straggler}).ok());
+  EXPECT_EQ(progress.images(), (6 + 1) * 4);
+  EXPECT_EQ(progress.dropped(), 4);
+  EXPECT_EQ(progress.CountedOf(1), 1);
+  ASSERT_TRUE(progress.RecordReplicas({At(1, 2)}).ok());  // late
+  EXPECT_EQ(progress.dropped(), 4);
+  const auto epochs = progress.FinishedEpochs();
+  ASSERT_EQ(epochs.size(), 1u);
+  EXPECT_TRUE(std::isnan(epochs[0].train_loss)) << "the straggler jumped over it, and the other did not tell";
+}
+
+TEST(JobProgress, RefusesDropsThatCannotBe) {
+  JobProgress dropping({.replicas = 1, .epochs = 1, .steps_per_epoch = 9, .may_drop = true});
+  dropping.Start(kStart);
+  JobProgress keeping({.replicas = 1, .epochs = 1, .steps_per_epoch = 9});
+  keeping.Start(kStart);
+  for (const Clock dropped : {Clock{-1}, Clock{4}, std::numeric_limits<Clock>::max()}) {
+    const ReplicaReport report{.replica = 0, .clock = 3, .dropped = dropped};
+    EXPECT_EQ(dropping.RecordReplicas({report}).code(), absl::StatusCode::kInvalidArgument) << dropped;
+  }
+  EXPECT_EQ(keeping.RecordReplicas({{.replica = 0, .clock = 3, .dropped = 1}}).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(dropping.RecordReplicas({{.replica = 0, .clock = 3, .dropped = 3}}).ok());
+}
+
 TEST(JobProgress, AnEpochIsFinishedOnceItIsEvaluated) {
   JobProgress progress = Started();
   ASSERT_TRUE(progress.RecordReplicas({At(0, 3), At(1, 3)}).ok());

@@ -19,7 +19,7 @@ using testing::HasSubstr;
 class JobStateTest : public testing::Test {
  protected:
   void Begin(int32_t servers, int32_t workers) {
-    state_ = std::make_unique<JobState>(MakeTestPlan(servers, workers), now_);
+    state_ = std::make_unique<JobState>(MakeTestPlan(servers, workers, consistency_), now_);
   }
   // The coordinator ticks meanwhile, as it does several times in a lease; the last tick is the test's.
   void Pass(absl::Duration time) {
@@ -70,6 +70,7 @@ class JobStateTest : public testing::Test {
     return status;
   }
 
+  ConsistencySpec consistency_ = {.group = 2};  // sync
   absl::Time now_ = absl::UnixEpoch();
   std::unique_ptr<JobState> state_;
   int joined_ = 0;
@@ -134,7 +135,9 @@ TEST_F(JobStateTest, HandsOutTheMapOnceEveryNodeHasCome) {
   ASSERT_EQ(map.workers_size(), 1);
   EXPECT_THAT(map.workers(0).replicas(), ElementsAre(0, 1));
   EXPECT_EQ(map.steps_per_epoch(), 4);
-  EXPECT_THAT(map.image_shape(), ElementsAre(1, 2, 2));
+  ASSERT_EQ(map.inputs_size(), 1);
+  EXPECT_EQ(map.inputs(0).name(), "image");
+  EXPECT_THAT(map.inputs(0).shape(), ElementsAre(1, 2, 2));
   EXPECT_EQ(map.classes(), 3);
   EXPECT_EQ(map.train_samples(), 40);
   EXPECT_EQ(map.test_samples(), 20);
@@ -208,7 +211,7 @@ TEST_F(JobStateTest, SumsUpADoneJob) {
   }
   ASSERT_TRUE(Beat(report).ok());
   FinishTraining();
-  EXPECT_EQ(state_->Summary("done", now_).counters.pushed_bytes, 0);  // the newest heartbeat's
+  EXPECT_EQ(state_->Summary("done", now_).counters.pushed_bytes, 10);
   state_->SetCollected("digest", {.pushed_bytes = 77});
   const RunSummary summary = state_->Summary("done", now_);
   EXPECT_EQ(summary.steps, 8);
@@ -218,11 +221,128 @@ TEST_F(JobStateTest, SumsUpADoneJob) {
   EXPECT_EQ(summary.weights_digest, "digest");
   EXPECT_EQ(summary.counters.pushed_bytes, 77);
   EXPECT_DOUBLE_EQ(summary.wall_seconds, 5);
-  EXPECT_DOUBLE_EQ(summary.images_per_second, 40);  // 2 replicas x 8 x 5 images in 2 s
+  EXPECT_DOUBLE_EQ(summary.images_per_second, 20);  // 2 replicas x 8 x 5 images in 4 s
   ASSERT_EQ(summary.history.size(), 2u);
   EXPECT_DOUBLE_EQ(summary.history[1].train_loss, 0.5);
   EXPECT_DOUBLE_EQ(summary.history[1].train_accuracy, 0.75);
   EXPECT_DOUBLE_EQ(summary.history[1].test->accuracy, 0.7);
+}
+
+wire::HeartbeatRequest ServerHeartbeat(int32_t node, int64_t pushes, int64_t sum, int64_t max, int64_t lead) {
+  wire::HeartbeatRequest request = HeartbeatOf(node);
+  request.mutable_server()->set_staleness_pushes(pushes);
+  request.mutable_server()->set_staleness_sum(sum);
+  request.mutable_server()->set_staleness_max(max);
+  request.mutable_server()->set_clock_lead_max(lead);
+  return request;
+}
+
+TEST_F(JobStateTest, CountsUpdatesAndBoundsStalenessByMode) {
+  struct Case {
+    ConsistencySpec consistency;
+    Version updates;
+    int64_t bound;
+  };
+  constexpr int64_t kUnbounded = ConsistencySpec::kUnbounded;
+  for (const Case& mode : {Case{{.mode = "sync", .group = 2}, 8, 0},
+                           Case{{.mode = "sync", .group = 2, .drop_stragglers = 1}, 8, 0},
+                           Case{{.mode = "async", .group = 1, .staleness = kUnbounded}, 16, -1},
+                           Case{{.mode = "ssp", .group = 1, .staleness = 3}, 16, 7},
+                           Case{{.mode = "grouped", .group = 2, .staleness = kUnbounded}, 8, 0}}) {
+    consistency_ = mode.consistency;
+    Begin(1, 1);
+    EXPECT_EQ(state_->updates_per_shard(), mode.updates) << mode.consistency.mode;
+    EXPECT_EQ(state_->Summary("done", now_).staleness_bound, mode.bound) << mode.consistency.mode;
+    EXPECT_EQ(Status().staleness_bound(), mode.bound) << mode.consistency.mode;
+  }
+}
+
+TEST_F(JobStateTest, ShowsTheStalenessThatServersReport) {
+  consistency_ = {.mode = "ssp", .group = 1, .staleness = 3};
+  Begin(2, 1);
+  for (const auto kind : {wire::SERVER, wire::SERVER, wire::WORKER}) ASSERT_TRUE(Join(kind).ok());
+  ASSERT_TRUE(Beat(ServerHeartbeat(1, 4, 10, 5, 1)).ok());
+  ASSERT_TRUE(Beat(ServerHeartbeat(2, 6, 10, 3, 2)).ok());
+  ASSERT_TRUE(Beat(ServerHeartbeat(2, 2, 4, 2, 0)).ok());  // late
+  ASSERT_TRUE(Beat(1).ok());                               // says nothing of it
+  EXPECT_DOUBLE_EQ(Status().staleness_mean(), 2);
+  EXPECT_EQ(Status().staleness_max(), 5);
+  EXPECT_EQ(Status().clock_lead(), 2);
+  state_->Stop("stopped on request", now_);
+  EXPECT_EQ(state_->Summary("stopped", now_).counters.staleness_max, 5);
+  EXPECT_EQ(state_->Summary("stopped", now_).counters.clock_lead_max, 2);
+}
+
+TEST_F(JobStateTest, RefusesStalenessThatCannotBe) {
+  BeginOneAndOne();
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  for (const auto& request :
+       {ServerHeartbeat(1, -1, 0, 0, 0), ServerHeartbeat(1, 1, -1, 0, 0), ServerHeartbeat(1, 1, 0, -1, 0),
+        ServerHeartbeat(1, 0, 0, 0, -1), ServerHeartbeat(1, 0, 1, 1, 0), ServerHeartbeat(1, 2, 9, 4, 0),
+        ServerHeartbeat(1, 5, 3, 4, 0), ServerHeartbeat(1, 1, kMost, 1, 0), ServerHeartbeat(2, 1, 1, 1, 0)}) {
+    EXPECT_EQ(Beat(request).code(), absl::StatusCode::kInvalidArgument) << request.ShortDebugString();
+  }
+  EXPECT_EQ(Status().staleness_max(), 0);
+  EXPECT_TRUE(Beat(ServerHeartbeat(1, kMost, kMost, kMost, kMost)).ok());
+}
+
+TEST_F(JobStateTest, AnEmptyHeartbeatTurnsNoCounterBack) {
+  BeginOneAndOne();
+  ASSERT_TRUE(Train(2, {0, 1}, 4).ok());
+  const double before = Status().images_per_second();
+  EXPECT_DOUBLE_EQ(before, 20);
+  ASSERT_TRUE(Beat(2).ok());
+  EXPECT_EQ(Status().images_per_second(), before);
+}
+
+TEST_F(JobStateTest, ShowsEveryReplicasClockSpeedAndWorker) {
+  Begin(1, 2);
+  for (const auto kind : {wire::SERVER, wire::WORKER, wire::WORKER}) ASSERT_TRUE(Join(kind).ok());
+  for (int64_t clock = 1; clock <= 3; ++clock) {
+    ASSERT_TRUE(Train(2, {0}, 2 * clock).ok());
+    ASSERT_TRUE(Train(3, {1}, clock).ok());
+    now_ += absl::Seconds(2);
+  }
+  wire::JobStatus status = Status();
+  ASSERT_EQ(status.replica_status_size(), 2);
+  EXPECT_EQ(status.replica_status(1).replica(), 1);
+  EXPECT_EQ(status.replica_status(1).worker(), 1);
+  EXPECT_EQ(status.replica_status(0).clock(), 6);
+  EXPECT_DOUBLE_EQ(status.replica_status(0).images_per_second(), 5);  // 2 minibatches of 5 images in 2 s
+  EXPECT_DOUBLE_EQ(status.replica_status(1).images_per_second(), 2.5);
+  ASSERT_TRUE(Train(2, {0}, 8).ok());
+  EXPECT_EQ(Status().replica_status(0).images_per_second(), 0) << "it has done its part";
+}
+
+TEST_F(JobStateTest, NoReplicaHasAStatusBeforeTheStart) {
+  Begin(1, 2);
+  EXPECT_EQ(Status().replica_status_size(), 0);
+}
+
+TEST_F(JobStateTest, DroppedMinibatchesAreToldAndNotTrainedOn) {
+  consistency_ = {.mode = "sync", .group = 2, .drop_stragglers = 1};
+  Begin(1, 2);
+  for (const auto kind : {wire::SERVER, wire::WORKER, wire::WORKER}) ASSERT_TRUE(Join(kind).ok());
+  ASSERT_TRUE(Train(2, {0}, 8).ok());
+  wire::HeartbeatRequest straggler = HeartbeatOf(3);
+  AddReplica(&straggler, 1, 8);
+  straggler.mutable_replicas(0)->set_dropped(6);
+  straggler.set_training_seconds(4);
+  ASSERT_TRUE(Beat(straggler).ok());
+  EXPECT_EQ(Status().replica_status(1).dropped(), 6);
+  const RunSummary summary = state_->Summary("done", now_);
+  EXPECT_EQ(summary.dropped, 6);
+  EXPECT_DOUBLE_EQ(summary.images_per_second, (8 + 2) * 5 / 4.0);
+  EXPECT_THAT(summary.replica_images_per_second, ElementsAre(8 * 5 / 2.0, 2 * 5 / 4.0));
+}
+
+TEST_F(JobStateTest, RefusesDropsInAJobThatDropsNone) {
+  BeginOneAndOne();
+  wire::HeartbeatRequest request = HeartbeatOf(2);
+  AddReplica(&request, 0, 3);
+  request.mutable_replicas(0)->set_dropped(1);
+  EXPECT_EQ(Beat(request).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Status().step(), 0);
 }
 
 TEST_F(JobStateTest, AMissedLeaseFailsTheJobNamingTheNode) {

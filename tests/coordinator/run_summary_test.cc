@@ -29,6 +29,10 @@ TEST(RunSummary, HasTheFieldsOfTheDesign) {
                           "pushed_bytes",
                           "pulled_bytes",
                           "staleness",
+                          "applied_minibatches",
+                          "dropped",
+                          "dropped_over_shards",
+                          "replica_images_per_second",
                           "resumed_from_step",
                           "recomputed_steps",
                           "events",
@@ -42,6 +46,7 @@ TEST(RunSummary, HasTheFieldsOfTheDesign) {
   for (const char* key : {"mean", "p50", "p99", "max", "bound", "clock_lead"}) {
     EXPECT_EQ(summary["staleness"][key], 0) << key;
   }
+  EXPECT_TRUE(summary["applied_minibatches"].is_null());
   EXPECT_TRUE(summary["test_accuracy"].is_null());
   EXPECT_TRUE(summary["train_loss"].is_null());
   EXPECT_TRUE(summary["weights_digest"].is_null());
@@ -68,6 +73,36 @@ TEST(RunSummary, WritesNullForALossThatIsNotFinite) {
   EXPECT_TRUE(json::parse(FormatSummary(summary))["train_loss"].is_null());
 }
 
+TEST(RunSummary, TellsOfStalenessAndOfWhatWasApplied) {
+  RunSummary summary{.counters = {.staleness_pushes = 4,
+                                  .staleness_sum = 6,
+                                  .staleness_max = 3,
+                                  .staleness_histogram = {1, 1, 1, 1},
+                                  .clock_lead_max = 2,
+                                  .applied_min = {8, 7},
+                                  .applied_max = {8, 9},
+                                  .dropped = 12},
+                     .staleness_bound = 21,
+                     .dropped = 5,
+                     .replica_images_per_second = {10.5, 2}};
+  const json parsed = json::parse(FormatSummary(summary));
+  EXPECT_EQ(parsed["staleness"],
+            json({{"mean", 1.5}, {"p50", 1}, {"p99", 3}, {"max", 3}, {"bound", 21}, {"clock_lead", 2}}));
+  EXPECT_EQ(parsed["applied_minibatches"], json({{"min", 7}, {"max", 9}}));
+  EXPECT_EQ(parsed["dropped"], 5);
+  EXPECT_EQ(parsed["dropped_over_shards"], 12);
+  EXPECT_EQ(parsed["replica_images_per_second"], json({10.5, 2}));
+}
+
+TEST(RunSummary, WritesNullForABoundThatThereIsNotAndForUnknownQuantiles) {
+  const RunSummary summary{.counters = {.staleness_pushes = 2, .staleness_sum = 3, .staleness_max = 2},
+                           .staleness_bound = -1};
+  const json staleness = json::parse(FormatSummary(summary))["staleness"];
+  EXPECT_TRUE(staleness["bound"].is_null());
+  EXPECT_TRUE(staleness["p50"].is_null());
+  EXPECT_EQ(staleness["mean"], 1.5);
+}
+
 TEST(RunSummary, SurvivesTextThatIsNotUtf8) {
   RunSummary summary{.message = "\xff\xfe \"quoted\""};
   summary.events = {{"failure", "worker 0", "\xc3", absl::FromUnixMillis(1234), 7}};
@@ -87,6 +122,18 @@ TEST(TransferCounters, AddUpAndGiveQuantiles) {
   EXPECT_EQ(counters.StalenessQuantile(0.99), 2);
   EXPECT_EQ(counters.StalenessQuantile(1.0), 3);
   EXPECT_EQ(TransferCounters().StalenessQuantile(0.5), 0);
+  EXPECT_EQ(TransferCounters().StalenessMean(), 0);
+}
+
+TEST(TransferCounters, TakeTheExtremesOverServersThatHoldShards) {
+  TransferCounters counters;
+  counters.Add({.clock_lead_max = 3, .applied_min = {5, 6}, .applied_max = {5, 9}, .dropped = 1});
+  counters.Add({});  // a server without shards knows nothing
+  counters.Add({.clock_lead_max = 1, .applied_min = {6, 4}, .applied_max = {6, 8}, .dropped = 2});
+  EXPECT_EQ(counters.clock_lead_max, 3);
+  EXPECT_THAT(counters.applied_min, testing::ElementsAre(5, 4));
+  EXPECT_THAT(counters.applied_max, testing::ElementsAre(6, 9));
+  EXPECT_EQ(counters.dropped, 3);
 }
 
 }  // namespace

@@ -13,7 +13,8 @@
 namespace tessera {
 
 // Two replicas of 5 images: 4 minibatches an epoch, two epochs; 20 test images; a linear layer in two shards.
-inline JobPlan MakeTestPlan(int32_t servers, int32_t workers) {
+inline JobPlan MakeTestPlan(int32_t servers, int32_t workers,
+                            const ConsistencySpec& consistency = {.group = 2}) {
   JobSpec job;
   job.name = "small";
   job.model.layers = {{.name = "flat", .type = "flatten"},
@@ -23,6 +24,7 @@ inline JobPlan MakeTestPlan(int32_t servers, int32_t workers) {
   job.train.replicas = 2;
   job.train.batch_size = 5;
   job.train.epochs = 2;
+  job.train.consistency = consistency;
   job.train.optimizer = {.name = "sgd", .options = Options({{"lr", "0.1"}})};
   job.train.schedule.name = "constant";
   job.cluster.servers = servers;

@@ -22,20 +22,24 @@ namespace {
 
 constexpr size_t kLength = 1000;
 
-std::shared_ptr<ParameterStore> MakeTestStore(int32_t replicas) {
+std::shared_ptr<ParameterStore> MakeTestStore(const ConsistencyOptions& consistency) {
   ParameterBlock block;
   block.layer = "fc";
   block.parameters.push_back({"fc.weight", {2, static_cast<int64_t>(kLength)}, ParameterKind::kWeight, {}});
   absl::StatusOr<ShardLayout> layout = ShardLayout::Create({block}, kLength * sizeof(float));
   EXPECT_TRUE(layout.ok()) << layout.status();
   ParameterStoreOptions options;
-  options.consistency.replicas = replicas;
-  options.consistency.group = replicas;
+  options.consistency = consistency;
+  options.linear_lr_scaling = false;
   options.optimizer = *OptimizerRegistry::Create("optimizer", "sgd", Options({{"lr", "1"}}));
   options.schedule = *CreateSchedule("constant", Options(), ScheduleContext{10, 10});
   absl::StatusOr<std::unique_ptr<ParameterStore>> store = ParameterStore::Create(options, *layout, {0, 1});
   EXPECT_TRUE(store.ok()) << store.status();
   return *std::move(store);
+}
+
+std::shared_ptr<ParameterStore> MakeTestStore(int32_t replicas) {
+  return MakeTestStore({.replicas = replicas, .group = replicas});
 }
 
 class Transport {
@@ -129,6 +133,54 @@ TEST_P(Exchange, APushIsAnsweredWithTheNextVersionOnceTheRoundIsComplete) {
   EXPECT_EQ(service_->stats().pushed_bytes, static_cast<int64_t>(2 * kLength * sizeof(float)));
 }
 
+TEST_P(Exchange, APushOfAClosedRoundIsAnsweredDroppedWithTheRoundToJumpTo) {
+  Start(MakeTestStore({.replicas = 3, .group = 3, .drop_stragglers = 1}));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Push(0, {0, 1}, 0, kLength, 2.0f));
+  client.sender->Send(Push(0, {0, 1}, 1, kLength, 2.0f));
+  ASSERT_EQ(client.peer->WaitForMessages(3).size(), 3u);
+  client.sender->Send(Push(0, {2, 2}, 0, kLength, 9.0f));
+  const ExchangeMessage dropped = client.peer->WaitForMessages(4).at(3);
+  EXPECT_EQ(dropped.kind, MessageKind::kDropped);
+  EXPECT_EQ(dropped.shard, 0);
+  EXPECT_EQ(dropped.replicas, (ReplicaRange{2, 2}));
+  EXPECT_EQ(dropped.clock, 0);
+  EXPECT_EQ(dropped.version, 2);
+  EXPECT_EQ(dropped.tensor.size_bytes(), 0u);
+  client.sender->Send(Read(0, 2, dropped.version));
+  const std::vector<ExchangeMessage> messages = client.peer->WaitForMessages(5);
+  ASSERT_EQ(messages.size(), 5u);  // nothing else answered the push, though it wanted weights
+  EXPECT_EQ(messages[4].kind, MessageKind::kWeights);
+  EXPECT_EQ(Values(messages[4]), std::vector<float>(kLength, -2.0f)) << "two rounds, mean 1, without the 9";
+  EXPECT_EQ(service_->stats().refused_messages, 0);
+}
+
+TEST_P(Exchange, SettledReadsAndPushesWaitForEveryGroup) {
+  Start(MakeTestStore({.replicas = 2, .group = 1, .staleness = ConsistencyOptions::kUnbounded}));
+  Client fast = Connect();
+  Client slow = Connect();
+  ASSERT_EQ(fast.peer->WaitForMessages(1).size(), 1u);
+  ASSERT_EQ(slow.peer->WaitForMessages(1).size(), 1u);
+  ExchangeMessage last = Push(0, {0, 0}, 0, kLength, 1.0f);
+  last.settled = true;
+  ExchangeMessage read = Read(0, 0, 1);
+  read.settled = true;
+  fast.sender->Send(last);
+  fast.sender->Send(read);
+  fast.sender->Send(Read(0, 0, 1));  // this one waits for its own group alone
+  EXPECT_EQ(fast.peer->WaitForMessages(2).at(1).version, 1);
+  EXPECT_EQ(service_->store()->parked_reads(), 2u);
+  slow.sender->Send(Push(0, {1, 1}, 0, kLength, 1.0f));
+  const std::vector<ExchangeMessage> messages = fast.peer->WaitForMessages(4);
+  ASSERT_EQ(messages.size(), 4u);
+  for (size_t i = 2; i < 4; ++i) {
+    EXPECT_EQ(messages[i].kind, MessageKind::kWeights);
+    EXPECT_EQ(messages[i].version, 2);
+    EXPECT_EQ(messages[i].clock, 1);
+  }
+}
+
 TEST_P(Exchange, BadMessagesAreAnsweredAndTheServerServesOn) {
   Start(MakeTestStore(2));
   Client client = Connect();
@@ -171,7 +223,9 @@ TEST_P(Exchange, AnotherProtocolVersionIsRefusedWithBothVersions) {
   client.sender->Send(Hello(kProtocolVersion + 1));
   const absl::Status end = client.peer->WaitForEnd();
   EXPECT_EQ(end.code(), absl::StatusCode::kFailedPrecondition) << end;
-  EXPECT_NE(std::string(end.message()).find("speaks protocol 2, this server 1"), std::string::npos) << end;
+  const std::string versions =
+      absl::StrCat("speaks protocol ", kProtocolVersion + 1, ", this server ", kProtocolVersion);
+  EXPECT_NE(std::string(end.message()).find(versions), std::string::npos) << end;
 }
 
 TEST_P(Exchange, AHelloIsHeldBackUntilTheShardsAreThere) {
@@ -275,10 +329,20 @@ class RawCall {
 // What only a socket can be asked.
 class GrpcExchange : public ::testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { Serve(MakeTestStore(2)); }
+  void Serve(std::shared_ptr<ParameterStore> store) {
     service_ = ParameterService::Create();
-    service_->Open(MakeTestStore(2), 1);
+    service_->Open(std::move(store), 1);
     server_ = *GrpcExchangeServer::Start({}, service_, 1);
+  }
+  wire::ServerStats Stats() {
+    auto stub = wire::ParameterService::NewStub(CreateChannel(server_->address()));
+    grpc::ClientContext context;
+    SetDeadline(&context, absl::Seconds(20));
+    wire::ServerStats stats;
+    const grpc::Status status = stub->GetStats(&context, wire::GetStatsRequest(), &stats);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return stats;
   }
   std::shared_ptr<ParameterService> service_;
   std::unique_ptr<GrpcExchangeServer> server_;
@@ -321,13 +385,32 @@ TEST_F(GrpcExchange, AClientMayCloseAtAnyMomentOfAnAnswer) {
   }
 }
 
-TEST_F(GrpcExchange, StatsAreServedOnTheSamePort) {
-  auto stub = wire::ParameterService::NewStub(CreateChannel(server_->address()));
-  grpc::ClientContext context;
-  SetDeadline(&context, absl::Seconds(20));
-  wire::ServerStats stats;
-  ASSERT_TRUE(stub->GetStats(&context, wire::GetStatsRequest(), &stats).ok());
-  EXPECT_EQ(stats.max_version(), 0);
+TEST_F(GrpcExchange, StatsAreServedOnTheSamePort) { EXPECT_EQ(Stats().max_version(), 0); }
+
+TensorBytes Ones() { return Push(0, {0, 0}, 0, kLength, 1.0f).tensor; }
+
+TEST_F(GrpcExchange, StatsTellHowOftenEachReplicaWasAppliedAndHowFarAhead) {
+  Serve(MakeTestStore({.replicas = 2, .group = 1, .staleness = 2}));
+  ParameterStore& store = *service_->store();
+  for (const ShardId shard : {0, 1}) ASSERT_TRUE(store.Push({shard, {0, 0}, 0, 0}, Ones()).ok());
+  ASSERT_TRUE(store.Push({0, {0, 0}, 1, 1}, Ones()).ok());
+  const wire::ServerStats stats = Stats();
+  EXPECT_EQ(std::vector<int64_t>(stats.applied_min().begin(), stats.applied_min().end()),
+            (std::vector<int64_t>{1, 0}));
+  EXPECT_EQ(std::vector<int64_t>(stats.applied_max().begin(), stats.applied_max().end()),
+            (std::vector<int64_t>{2, 0}));
+  EXPECT_EQ(stats.clock_lead_max(), 1);
+  EXPECT_EQ(stats.dropped(), 0);
+}
+
+TEST_F(GrpcExchange, StatsCountWhatRoundsDropped) {
+  Serve(MakeTestStore({.replicas = 3, .group = 3, .drop_stragglers = 1}));
+  for (const ShardId shard : {0, 1}) {
+    ASSERT_TRUE(service_->store()->Push({shard, {0, 1}, 0, 0}, Ones()).ok());
+  }
+  const wire::ServerStats stats = Stats();
+  EXPECT_EQ(stats.dropped(), 2);
+  EXPECT_EQ(stats.applied_max(2), 0);
 }
 
 TEST_F(GrpcExchange, HealthAndReflectionAreThere) {

@@ -1,6 +1,7 @@
 #include "tests/integration/in_process_cluster.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -51,9 +52,13 @@ class Cluster {
  private:
   absl::Status StartServers() {
     placement_ = PlaceShards(plan_.layout, options_.servers);
+    std::vector<ReplicaRange> units;
+    for (const auto& replicas : AssignReplicas(plan_.job.train.replicas, options_.workers)) {
+      if (!replicas.empty()) units.push_back({replicas.front(), replicas.back()});
+    }
     for (const std::vector<ShardId>& held : placement_) {
       TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ParameterStore> store,
-                               MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, held));
+                               MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units, held));
       services_.push_back(ParameterService::Create());
       services_.back()->Open(std::move(store), /*term=*/1);
     }
@@ -68,12 +73,17 @@ class Cluster {
     TESSERA_ASSIGN_OR_RETURN(Sampler sampler,
                              Sampler::Create(plan_.job.seed, data_.train->size(), plan_.job.train.replicas,
                                              plan_.job.train.batch_size));
-    const Normalization normalization = Normalization::Measure(*data_.train);
-    TESSERA_ASSIGN_OR_RETURN(BatchLoader train, BatchLoader::Create(data_.train, normalization));
+    TESSERA_ASSIGN_OR_RETURN(const Normalization normalization,
+                             MakeNormalization(plan_.job.data.normalize, *data_.train));
+    TESSERA_ASSIGN_OR_RETURN(
+        BatchLoader train_loader,
+        BatchLoader::Create(data_.train, normalization, MakeAugmentation(plan_.job)));
     TESSERA_ASSIGN_OR_RETURN(
         BatchLoader test,
         BatchLoader::Create(data_.test == nullptr ? data_.train : data_.test, normalization));
-    auto weights = std::make_shared<PulledWeights>(plan_.layout);
+    const TrainSpec& train = plan_.job.train;
+    auto weights =
+        std::make_shared<PulledWeights>(plan_.layout, LocalGroups(local, train.consistency.group));
     std::vector<ServerPeer> peers;
     for (size_t server = 0; server < services_.size(); ++server) {
       peers.push_back({absl::StrCat("server ", server), static_cast<int>(server), placement_[server]});
@@ -83,14 +93,17 @@ class Cluster {
         ParameterClient::Create({absl::StrCat("worker ", worker), 1}, plan_.layout, peers, weights));
     TrainerOptions options;
     options.seed = plan_.job.seed;
-    options.replicas = plan_.job.train.replicas;
+    options.replicas = train.replicas;
+    options.group = train.consistency.group;
     options.local = local;
     options.steps_per_epoch = plan_.steps_per_epoch;
-    options.epochs = plan_.job.train.epochs;
+    options.epochs = train.epochs;
+    options.may_be_dropped = train.consistency.drop_stragglers > 0;
+    options.clip_norm = train.clip_norm;
     options.test_samples = static_cast<uint32_t>(plan_.test_samples);
     options.patience = absl::Seconds(60);
     Trainer trainer(options,
-                    {plan_.graph, executor.get(), &sampler, &train, &test, client.get(), weights.get()},
+                    {plan_.graph, executor.get(), &sampler, &train_loader, &test, client.get(), weights.get()},
                     [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
                       MutexLock lock(&mutex_);
                       chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
@@ -108,17 +121,24 @@ class Cluster {
     result_.pushed_bytes += client->pushed_bytes();
     result_.pulled_bytes += client->pulled_bytes();
     result_.installed_bytes += weights->copied_bytes();
+    for (const ReplicaTotals& totals : trainer.progress().replicas) {
+      if (totals.clock != plan_.total_steps) return absl::InternalError("a replica that did not finish");
+      result_.dropped_by_replica[totals.replica] = totals.dropped;
+    }
     return absl::OkStatus();
   }
 
   absl::Status Collect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::vector<SharedTensor> by_shard(plan_.layout.shards().size());
+    result_.applied_min = std::numeric_limits<int64_t>::max();
     for (size_t server = 0; server < services_.size(); ++server) {
       result_.accumulated_bytes += services_[server]->store()->copied_bytes();
-      result_.replica_pushes += services_[server]->store()->staleness().pushes;
+      AddCounters(*services_[server]->store());
       for (ShardId shard : placement_[server]) {
         TESSERA_ASSIGN_OR_RETURN(const ShardVersion latest, services_[server]->store()->Latest(shard));
-        if (latest.version != plan_.total_steps) {
+        const Version updates =
+            plan_.total_steps * (plan_.job.train.replicas / plan_.job.train.consistency.group);
+        if (latest.version != updates) {
           return absl::InternalError(absl::StrCat("shard ", shard, " has version ", latest.version));
         }
         by_shard[static_cast<size_t>(shard)] = latest.weights;
@@ -126,6 +146,19 @@ class Cluster {
     }
     TESSERA_ASSIGN_OR_RETURN(result_.tensors, AssembleTensors(plan_.layout, by_shard));
     return absl::OkStatus();
+  }
+
+  void AddCounters(const ParameterStore& store) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const StalenessStats staleness = store.staleness();
+    result_.replica_pushes += staleness.pushes;
+    result_.staleness_sum += staleness.sum;
+    result_.staleness_max = std::max(result_.staleness_max, staleness.max);
+    result_.clock_lead_max = std::max(result_.clock_lead_max, staleness.clock_lead_max);
+    result_.dropped += store.dropped();
+    for (const auto& [least, most] : store.AppliedRange()) {
+      result_.applied_min = std::min(result_.applied_min, least);
+      result_.applied_max = std::max(result_.applied_max, most);
+    }
   }
 
   const JobPlan& plan_;

@@ -36,6 +36,14 @@ struct InProcessResult {
   int64_t installed_bytes = 0;    // copied into place by workers
   int64_t accumulated_bytes = 0;  // copied into an accumulator by servers
   int64_t replica_pushes = 0;     // applied, over all shards
+  int64_t staleness_sum = 0;      // of them, in versions
+  int64_t staleness_max = 0;
+  int64_t clock_lead_max = 0;
+  // Over all shards and replicas: minibatches of one replica that one shard applied.
+  int64_t applied_min = 0;
+  int64_t applied_max = 0;
+  int64_t dropped = 0;  // minibatches without which rounds were closed, over all shards
+  std::map<ReplicaId, int64_t> dropped_by_replica;  // as its trainer counts them
 };
 
 // Runs `plan` to its end. Errors: the first that a trainer met.

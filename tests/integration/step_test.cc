@@ -146,7 +146,7 @@ TEST(Step, AGradientThatIsNotFiniteEndsTheRunWithLayerAndStep) {
     using WatchedExecutor::WatchedExecutor;
     absl::StatusOr<nn::StepResult> Step(const nn::Batch& batch, const nn::StepKey& key,
                                         nn::ParameterExchange* exchange) override {
-      std::vector<float> images(batch.images.begin(), batch.images.end());
+      std::vector<float> images(batch.inputs[0].begin(), batch.inputs[0].end());
       if (key.clock == 1) images[5] = std::numeric_limits<float>::quiet_NaN();
       return WatchedExecutor::Step({images, batch.labels}, key, exchange);
     }

@@ -5,11 +5,15 @@
 //   replica 2 -> 3              the clock after the last push of replica 2 that counted
 //   covered 0 -> 2              replicas in the open round of group 0
 //   dropped -> 1
+//   settled @2   -> yes         has every group applied every round before clock 2?
+//   lead 0 -> 1                 clocks that the last round of group 0 was ahead of the slowest group
+//   applied 2 -> 3              minibatches of replica 2 that counted
 // "apply N" says how many replicas the round counted.
 #include "server/consistency_policy.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
@@ -65,10 +69,15 @@ std::string Play(ConsistencyPolicy& policy, const std::vector<std::string>& word
   if (words[0] == "push") return Push(policy, Range(words[1]), clock());
   if (words[0] == "read") return Read(policy, static_cast<ReplicaId>(Integer(words[1])), clock());
   if (words[0] == "dropped") return absl::StrCat(policy.dropped());
+  if (words[0] == "settled") {
+    return policy.Settled(Integer(absl::StripPrefix(words[1], "@"))) ? "yes" : "no";
+  }
   const auto index = static_cast<int32_t>(Integer(words[1]));
   if (words[0] == "clock") return absl::StrCat(policy.GroupClock(index));
   if (words[0] == "replica") return absl::StrCat(policy.ReplicaClock(index));
   if (words[0] == "covered") return absl::StrCat(policy.Covered(index));
+  if (words[0] == "lead") return absl::StrCat(policy.LastRoundLead(index));
+  if (words[0] == "applied") return absl::StrCat(policy.applied()[static_cast<size_t>(index)]);
   return absl::StrCat("unknown event `", words[0], "`");
 }
 
@@ -85,7 +94,7 @@ void RunScript(const ConsistencyOptions& options, const std::string& script) {
   }
 }
 
-constexpr ConsistencyOptions kSync4{.replicas = 4, .group = 4};
+const ConsistencyOptions kSync4{.replicas = 4, .group = 4};
 
 TEST(ConsistencyPolicy, SyncRoundWaitsForEveryReplica) {
   RunScript(kSync4, R"(
@@ -348,6 +357,233 @@ TEST(ConsistencyPolicy, RangeMayCloseARoundWithMoreThanItsQuorum) {
   )");
 }
 
+const ConsistencyOptions kThreeWorkersOfTwo{
+    .replicas = 6, .group = 6, .drop_stragglers = 2, .units = {{0, 1}, {2, 3}, {4, 5}}};
+
+TEST(ConsistencyPolicy, AUnitThatHasBegunIsWaitedFor) {
+  RunScript(kThreeWorkersOfTwo, R"(
+    push 0..1 @0 -> hold
+    push 2 @0    -> hold
+    push 4..5 @0 -> hold
+    covered 0    -> 5
+    read 0 @1    -> no
+    push 2 @0    -> duplicate
+    push 3 @0    -> apply 6
+    dropped      -> 0
+  )");
+}
+
+TEST(ConsistencyPolicy, AUnitIsDroppedAsAWhole) {
+  RunScript(kThreeWorkersOfTwo, R"(
+    push 0..1 @0 -> hold
+    push 4 @0    -> hold
+    push 5 @0    -> apply 4
+    push 2 @0    -> dropped
+    push 3 @0    -> dropped
+    dropped      -> 2
+    push 2..3 @1 -> hold
+    push 0 @1    -> hold
+    covered 0    -> 3
+    push 1 @1    -> apply 4
+    push 4..5 @1 -> dropped
+    applied 2    -> 1
+    applied 3    -> 1
+    applied 5    -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, UnitsNeedNotBeNodesOfTheTree) {
+  // Nodes 2 and 3 are of different workers, but siblings: their sum is half of each unit.
+  RunScript({.replicas = 6, .group = 6, .drop_stragglers = 3, .units = {{0, 2}, {3, 5}}}, R"(
+    push 3 @0    -> hold
+    push 4..5 @0 -> apply 3
+    push 2 @1    -> hold
+    push 3 @1    -> hold
+    push 4..5 @1 -> hold
+    covered 0    -> 4
+    push 0..1 @1 -> apply 6
+    push 0..1 @0 -> applied
+    dropped      -> 3
+  )");
+}
+
+TEST(ConsistencyPolicy, ReplicasOfNoUnitAreDroppedOneByOne) {
+  RunScript({.replicas = 4, .group = 4, .drop_stragglers = 1, .units = {{0, 1}}}, R"(
+    push 3 @0    -> hold
+    push 0 @0    -> hold
+    push 2 @0    -> hold
+    push 1 @0    -> apply 4
+    push 0..1 @1 -> hold
+    push 2 @1    -> apply 3
+    push 3 @1    -> dropped
+  )");
+}
+
+TEST(ConsistencyPolicy, WithoutDropsUnitsChangeNothing) {
+  RunScript({.replicas = 4, .group = 2, .staleness = ConsistencyOptions::kUnbounded, .units = {{0, 3}}}, R"(
+    push 2 @0 -> hold
+    push 3 @0 -> apply 2
+    push 0 @0 -> hold
+    push 1 @0 -> apply 2
+  )");
+}
+
+TEST(ConsistencyPolicy, SettledOnceTheSlowestGroupHasAppliedAllBefore) {
+  RunScript({.replicas = 4, .group = 2, .staleness = ConsistencyOptions::kUnbounded}, R"(
+    settled @0   -> yes
+    push 0..1 @0 -> apply 2
+    push 0..1 @1 -> apply 2
+    settled @1   -> no
+    push 2..3 @0 -> apply 2
+    settled @1   -> yes
+    settled @2   -> no
+    push 2..3 @1 -> apply 2
+    settled @2   -> yes
+    settled @1   -> yes
+  )");
+}
+
+TEST(ConsistencyPolicy, LeadIsTheDistanceToTheSlowestGroupBeforeTheRound) {
+  RunScript({.replicas = 3, .group = 1, .staleness = 2}, R"(
+    push 0 @0 -> apply 1
+    lead 0    -> 0
+    push 0 @1 -> apply 1
+    lead 0    -> 1
+    push 0 @2 -> apply 1
+    lead 0    -> 2
+    push 1 @0 -> apply 1
+    lead 1    -> 0
+    push 2 @0 -> apply 1
+    push 0 @3 -> apply 1
+    lead 0    -> 2
+    applied 0 -> 4
+    applied 0 -> 4
+    applied 2 -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, LeadIsZeroInASingleGroup) {
+  RunScript(kSync4, R"(
+    push 0..3 @0 -> apply 4
+    push 0..3 @1 -> apply 4
+    lead 0       -> 0
+    applied 3    -> 2
+    push 0..3 @1 -> applied
+    applied 3    -> 2
+  )");
+}
+
+TEST(ConsistencyPolicy, RefusesUnitsThatAreNoCutOfTheReplicas) {
+  const auto code = [](const std::vector<ReplicaRange>& units) {
+    const ConsistencyOptions options{.replicas = 4, .group = 4, .drop_stragglers = 1, .units = units};
+    return ConsistencyPolicy::Create(options).status().code();
+  };
+  EXPECT_EQ(code({{0, 1}, {2, 3}}), absl::StatusCode::kOk);
+  EXPECT_EQ(code({{3, 3}, {0, 1}}), absl::StatusCode::kOk);
+  EXPECT_EQ(code({{0, 1}, {1, 2}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({{0, 3}, {2, 2}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({{2, 4}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({{-1, 1}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({{2, 1}}), absl::StatusCode::kInvalidArgument);
+}
+
+// Workers that run a unit each, as fast as chance has it: push all nodes of a clock, in any order and some
+// twice; then go on to the next clock or, when dropped, to the open round.
+class RandomWorkers {
+ public:
+  explicit RandomWorkers(uint32_t seed) : random_(seed), policy_(Make(Options())), workers_(units_.size()) {}
+
+  void RunRounds(Clock rounds) {
+    // A quorum pushes in every round, so that every so many events a round must close.
+    for (int events = 0; policy_.GroupClock(0) < rounds; ++events) {
+      ASSERT_LT(events, 10000) << "round " << policy_.GroupClock(0) << " does not close";
+      const size_t worker = random_() % workers_.size();
+      if (!workers_[worker].pending.empty()) {
+        PushOne(worker);
+      } else if (policy_.GroupClock(0) > workers_[worker].clock || workers_[worker].clock < 0) {
+        Begin(worker);
+      }
+    }
+  }
+
+  void ExpectEachCountedOnceOrDropped() const {
+    int64_t counted = 0;
+    for (const ReplicaRange unit : units_) {
+      for (ReplicaId replica = unit.first; replica <= unit.last; ++replica) {
+        EXPECT_EQ(policy_.applied()[replica], counted_[unit.first]) << "replica " << replica;
+        EXPECT_EQ(policy_.ReplicaClock(replica), policy_.ReplicaClock(unit.first));
+        counted += policy_.applied()[replica];
+      }
+    }
+    EXPECT_EQ(counted + policy_.dropped(), policy_.GroupClock(0) * policy_.options().replicas);
+  }
+
+ private:
+  struct Worker {
+    Clock clock = -1;  // that it pushes
+    std::vector<ReplicaRange> pending;
+  };
+
+  ConsistencyOptions Options() {
+    ConsistencyOptions options;
+    options.replicas = options.group = static_cast<int32_t>(2 + random_() % 9);
+    options.drop_stragglers = static_cast<int32_t>(random_() % options.group);
+    for (ReplicaId first = 0; first < options.replicas;) {
+      const auto last = static_cast<ReplicaId>(first + random_() % (options.replicas - first));
+      units_.push_back({first, last});
+      first = last + 1;
+    }
+    options.units = units_;
+    counted_.resize(options.replicas, 0);
+    return options;
+  }
+
+  void Begin(size_t worker) {
+    workers_[worker].clock = policy_.GroupClock(0);
+    for (const ReplicaRange node : ReplicaTree(policy_.options().group).Cover(units_[worker])) {
+      workers_[worker].pending.insert(workers_[worker].pending.end(), 1 + random_() % 2, node);
+    }
+    std::shuffle(workers_[worker].pending.begin(), workers_[worker].pending.end(), random_);
+  }
+
+  void PushOne(size_t worker) {
+    const ReplicaRange node = workers_[worker].pending.back();
+    workers_[worker].pending.pop_back();
+    const auto action = policy_.OnPush(node, workers_[worker].clock);
+    ASSERT_TRUE(action.ok()) << action.status();
+    if (*action == Action::kApplyRound) CheckRound();
+  }
+
+  void CheckRound() {
+    int32_t size = 0;
+    for (const ReplicaRange unit : units_) {
+      const bool present = policy_.ReplicaClock(unit.first) == policy_.GroupClock(0);
+      if (present) size += unit.size();
+      if (present) ++counted_[unit.first];
+      for (ReplicaId replica = unit.first; replica <= unit.last; ++replica) {
+        ASSERT_EQ(policy_.ReplicaClock(replica) == policy_.GroupClock(0), present) << "a unit was split";
+      }
+    }
+    ASSERT_EQ(policy_.LastRoundSize(0), size);
+    ASSERT_GE(size, policy_.options().group - policy_.options().drop_stragglers);
+  }
+
+  std::mt19937 random_;
+  std::vector<ReplicaRange> units_;
+  std::vector<int64_t> counted_;  // by first replica of a unit
+  ConsistencyPolicy policy_;
+  std::vector<Worker> workers_;
+};
+
+TEST(ConsistencyPolicy, RoundsCloseWithWholeUnitsWhateverTheOrder) {
+  for (uint32_t seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    RandomWorkers workers(seed);
+    ASSERT_NO_FATAL_FAILURE(workers.RunRounds(20));
+    workers.ExpectEachCountedOnceOrDropped();
+  }
+}
+
 TEST(ConsistencyPolicy, RefusesWhatNoHonestReplicaSends) {
   RunScript(kSync4, R"(
     push 4 @0    -> refused INVALID_ARGUMENT
@@ -423,7 +659,7 @@ class Replicas {
   std::vector<Version> read_at_;  // version that the replica computes on, or -1
 };
 
-constexpr ConsistencyOptions kSsp4{.replicas = 4, .group = 1, .staleness = 3};
+const ConsistencyOptions kSsp4{.replicas = 4, .group = 1, .staleness = 3};
 
 TEST(ConsistencyPolicy, WorstCaseReachesTheStalenessBound) {
   Replicas replicas(kSsp4);

@@ -1,6 +1,7 @@
 """The base of all test classes."""
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -8,7 +9,10 @@ import unittest
 
 from harness.cluster import Cluster
 from harness.data_set import write_data_set
+from harness.process import text_of
 from harness.results import read_summary
+
+SANITIZER_REPORT = re.compile(r"(ERROR: \w+Sanitizer|: runtime error: ).*", re.DOTALL)
 
 
 class SystemTest(unittest.TestCase):
@@ -21,14 +25,24 @@ class SystemTest(unittest.TestCase):
         cls.data = write_data_set(os.path.join(cls.root, "data"))
 
     def setUp(self):
+        self.addCleanup(self._expect_no_findings)  # cleanups run in reverse: after the last process has ended
+        self.home = tempfile.mkdtemp(dir=self.root)
         self.folder = self.new_folder()
         self.addCleanup(self._print_seconds, time.monotonic())
 
     def _print_seconds(self, started):
         print(f"  {time.monotonic() - started:.1f} s", flush=True)
 
+    def _expect_no_findings(self):
+        """Whatever the test expects of its processes: none may have met what a sanitizer reports."""
+        for folder, _, names in os.walk(self.home):
+            for name in names:
+                if name.endswith((".out", ".err", ".log")):
+                    found = SANITIZER_REPORT.search(text_of(os.path.join(folder, name)))
+                    self.assertIsNone(found, f"{name}: {found and found.group()}")
+
     def new_folder(self):
-        return tempfile.mkdtemp(dir=self.root)
+        return tempfile.mkdtemp(dir=self.home)
 
     def cluster(self, job_path, servers, workers, **options):
         """A cluster whose processes end with the test."""

@@ -43,12 +43,12 @@ class Cluster:
         with open(path, encoding="utf-8") as file:
             return file.read().strip()
 
-    def start(self, servers, workers):
-        """Starts that many more nodes. Returns self."""
+    def start(self, servers, workers, flags=()):
+        """Starts that many more nodes, with `flags` on each one's command line. Returns self."""
         address = self.address()
         for kind, nodes, count in (("server", self.servers, servers), ("worker", self.workers, workers)):
             for _ in range(count):
-                arguments = [programs.path("tessera-" + kind), "--coordinator", address]
+                arguments = [programs.path("tessera-" + kind), "--coordinator", address, *flags]
                 nodes.append(Process(f"{kind}-{len(nodes)}", arguments, self.folder))
         return self
 

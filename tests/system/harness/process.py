@@ -41,11 +41,11 @@ class Process:
 
     @property
     def out(self):
-        return _text(self.out_path)
+        return text_of(self.out_path)
 
     @property
     def err(self):
-        return _text(self.err_path)
+        return text_of(self.err_path)
 
     def send(self, number):
         self.child.send_signal(number)
@@ -65,7 +65,7 @@ class Process:
 
     def cpu_seconds(self):
         """Time on a processor so far, user and system."""
-        fields = _text(f"/proc/{self.pid}/stat").rpartition(")")[2].split()
+        fields = text_of(f"/proc/{self.pid}/stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -84,7 +84,7 @@ class Identity:
 
     def __init__(self, pid):
         self.pid = pid
-        self.command = _text(f"/proc/{pid}/cmdline").replace("\0", " ")
+        self.command = text_of(f"/proc/{pid}/cmdline").replace("\0", " ")
         self._start = _start_time(pid)
 
     def lives(self):
@@ -99,7 +99,7 @@ def children_of(pid):
     """The identities of the children of `pid`, all threads' together."""
     pids = []
     for task in os.listdir(f"/proc/{pid}/task"):
-        pids += [int(child) for child in _text(f"/proc/{pid}/task/{task}/children").split()]
+        pids += [int(child) for child in text_of(f"/proc/{pid}/task/{task}/children").split()]
     return [Identity(child) for child in pids]
 
 
@@ -122,7 +122,8 @@ def _die_with_parent():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _text(path):
+def text_of(path):
+    """The file's text, or "" when it is not there."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -131,5 +132,5 @@ def _text(path):
 
 
 def _start_time(pid):
-    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if fields and fields[0] not in "ZX" else None

@@ -1,0 +1,62 @@
+// What a complete round does to one shard: the mean, the staleness correction, then the optimizers over their
+// elements. Owns the optimizer's state ("slots"), but no weights: a version goes in, the next comes out.
+// Which pushes make the round is decided before (ConsistencyPolicy, ReductionTree). Not thread-safe; the
+// shard's lock guards it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "common/shard_layout.h"
+#include "common/tensor_buffer.h"
+#include "common/types.h"
+#include "server/update_rule.h"
+
+namespace tessera {
+
+// Elements of a shard that one optimizer updates.
+struct UpdateRange {
+  size_t offset = 0;
+  size_t length = 0;
+  bool undecayed = false;  // parameters of one dimension: biases, weights of normalisations
+  friend bool operator==(const UpdateRange&, const UpdateRange&) = default;
+};
+
+// The ranges of `shard`, in order and together all of it; neighbours differ in their rule.
+std::vector<UpdateRange> UpdateRanges(const ShardLayout& layout, ShardId shard);
+
+class ShardUpdater {
+ public:
+  // What an update knows besides the numbers.
+  struct Round {
+    int64_t update = 1;                   // 1-based count of the shard's updates
+    double progress = 0;                  // steps before this one, for the schedule
+    absl::Span<const int64_t> staleness;  // of each replica in the sum, in versions
+    const TensorBuffer* read =
+        nullptr;  // the weights it was computed on, where they are to be compensated for
+  };
+
+  // `ranges` make up a shard of `length` elements.
+  ShardUpdater(UpdateRule rule, size_t length, std::vector<UpdateRange> ranges);
+
+  // next = rule(weights, the mean of `sum` over the round's replicas). `sum` is overwritten. All spans have
+  // the shard's length; `next` aliases none.
+  void Apply(const Round& round, absl::Span<const float> weights, absl::Span<float> sum,
+             absl::Span<float> next);
+
+  const UpdateRule& rule() const { return rule_; }
+  size_t length() const { return length_; }
+
+ private:
+  void Compensate(const Round& round, absl::Span<const float> weights, absl::Span<float> gradient);
+
+  UpdateRule rule_;
+  size_t length_;
+  std::vector<UpdateRange> ranges_;
+  std::vector<std::unique_ptr<TensorBuffer>> slots_;  // in the order of the optimizer's slots()
+  std::unique_ptr<TensorBuffer> mean_square_;         // of adaptive delay compensation, else null
+};
+
+}  // namespace tessera

@@ -1,0 +1,134 @@
+// The store that a job asks for, as a server of the cluster makes it.
+#include "server/server_node.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/server/test_shards.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kLength = 8;
+
+JobSpec Job(const std::string& mode, int32_t replicas = 4) {
+  JobSpec job;
+  job.train.replicas = replicas;
+  job.train.optimizer = {.name = "sgd", .options = {{"lr", "1"}}};
+  job.train.consistency.mode = mode;
+  return job;
+}
+
+std::unique_ptr<ParameterStore> Store(const JobSpec& job, const std::vector<ReplicaRange>& units = {}) {
+  auto store = MakeStore(job, TestLayout(kLength, 1 << 10), /*steps_per_epoch=*/10, units, {0, 1});
+  EXPECT_TRUE(store.ok()) << store.status();
+  return *std::move(store);
+}
+
+std::string Push(ParameterStore& store, ReplicaRange replicas, Clock clock, float value = 1) {
+  const auto action = store.Push({0, replicas, clock, 0}, Bytes(Floats(kLength, value)));
+  return action.ok() ? std::string(ToString(*action)) : absl::StatusCodeToString(action.status().code());
+}
+
+float FirstWeight(const ParameterStore& store) { return store.Latest(0)->weights->data()[0]; }
+
+TEST(MakeStore, AModesOwnGroupIsAllReplicasInSyncAndOneElsewhere) {
+  EXPECT_EQ(Push(*Store(Job("sync")), {0, 3}, 0), "apply");
+  EXPECT_EQ(Push(*Store(Job("sync")), {0, 1}, 0), "hold");
+  EXPECT_EQ(Push(*Store(Job("async")), {1, 1}, 0), "apply");
+  EXPECT_EQ(Push(*Store(Job("ssp")), {1, 1}, 0), "apply");
+}
+
+TEST(MakeStore, AsyncHasNoBoundAndSspItsOwn) {
+  JobSpec ssp = Job("ssp");
+  ssp.train.consistency.staleness = 1;
+  const auto bounded = Store(ssp);
+  const auto unbounded = Store(Job("async"));
+  for (Clock clock = 0; clock < 5; ++clock) {
+    EXPECT_EQ(Push(*unbounded, {0, 0}, clock), "apply");
+    EXPECT_EQ(Push(*bounded, {0, 0}, clock) == "apply", clock <= 1) << clock;
+  }
+}
+
+TEST(MakeStore, TheJobsGroupIsTaken) {
+  JobSpec job = Job("grouped");
+  job.train.consistency.group = 2;
+  job.train.consistency.staleness = ConsistencySpec::kUnbounded;
+  const auto store = Store(job);
+  EXPECT_EQ(Push(*store, {2, 3}, 0), "apply");
+  EXPECT_EQ(Push(*store, {2, 3}, 1), "apply");
+  EXPECT_EQ(Push(*store, {1, 1}, 0), "hold");
+}
+
+TEST(MakeStore, StragglersAreDroppedByTheUnitsOfTheWorkers) {
+  JobSpec job = Job("sync");
+  job.train.consistency.drop_stragglers = 2;
+  EXPECT_EQ(Push(*Store(job, {{0, 1}, {2, 3}}), {0, 1}, 0), "apply");
+  const auto store = Store(job, {{0, 1}, {2, 3}});
+  EXPECT_EQ(Push(*store, {0, 0}, 0), "hold");
+  EXPECT_EQ(Push(*store, {2, 3}, 0), "hold");
+  EXPECT_EQ(Push(*store, {1, 1}, 0), "apply");
+}
+
+TEST(MakeStore, LearningRateScalesAsTheJobSays) {
+  for (const std::string scaling : {"linear", "none"}) {
+    JobSpec job = Job("async");
+    job.train.consistency.lr_scaling = scaling;
+    const auto store = Store(job);
+    const float before = FirstWeight(*store);
+    Push(*store, {0, 0}, 0, 4);
+    EXPECT_EQ(FirstWeight(*store), before - (scaling == "linear" ? 1.0F : 4.0F));
+  }
+}
+
+TEST(MakeStore, StalenessIsCorrectedAsTheJobSays) {
+  JobSpec job = Job("async");
+  job.train.consistency.staleness_correction = "scale";
+  const auto store = Store(job);
+  Push(*store, {1, 1}, 0, 4);
+  const float before = FirstWeight(*store);
+  Push(*store, {0, 0}, 0, 4);  // one version old
+  EXPECT_EQ(FirstWeight(*store), before - 2);
+
+  job.train.consistency.staleness_correction = "delay_compensated";
+  job.train.consistency.lr_scaling = "none";
+  job.train.consistency.dc_lambda = 0.5;
+  const auto compensated = Store(job);
+  compensated->Read(0, 0, 0, [](absl::StatusOr<ShardVersion>) {});
+  const float read = FirstWeight(*compensated);
+  Push(*compensated, {1, 1}, 0, 4);
+  const float now = FirstWeight(*compensated);
+  Push(*compensated, {0, 0}, 0, 2);
+  EXPECT_EQ(FirstWeight(*compensated), now - (2 + 0.5F * 2 * 2 * (now - read)));
+}
+
+TEST(MakeStore, ParametersOfOneDimensionAreExemptFromDecayIfTheJobSaysSo) {
+  for (const std::string decay_all : {"true", "false"}) {
+    JobSpec job = Job("sync", 1);
+    job.train.optimizer.options = {{"lr", "1"}, {"weight_decay", "0.5"}, {"decay_bias_and_norm", decay_all}};
+    const auto store = Store(job);  // its only parameter, fc.weight, has one dimension
+    const float before = FirstWeight(*store);
+    Push(*store, {0, 0}, 0, 0);
+    EXPECT_EQ(FirstWeight(*store), decay_all == "true" ? before * 0.5F : before);
+  }
+}
+
+TEST(MakeStore, RefusesWhatNoStoreCanDo) {
+  JobSpec grouped = Job("grouped");
+  grouped.train.consistency.group = 2;
+  grouped.train.consistency.staleness_correction = "delay_compensated";
+  JobSpec unknown = Job("async");
+  unknown.train.consistency.staleness_correction = "wishful";
+  JobSpec uneven = Job("grouped");
+  uneven.train.consistency.group = 3;
+  for (const JobSpec& job : {grouped, unknown, uneven}) {
+    EXPECT_EQ(MakeStore(job, TestLayout(kLength, 1 << 10), 10, {}, {0}).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+}
+
+}  // namespace
+}  // namespace tessera

@@ -1,0 +1,105 @@
+#include "server/shard_updater.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/server/test_store.h"
+
+namespace tessera {
+namespace {
+
+// A convolution with a bias and a normalisation in one block: 6 + 2 + 2 + 2 elements, then 4 of a matrix.
+ShardLayout MixedLayout(int64_t shard_bytes) {
+  const Initializer one{Initializer::Kind::kConstant, 1};
+  const auto weight = [&one](std::string name, Shape shape) {
+    return ParameterSpec{std::move(name), std::move(shape), ParameterKind::kWeight, one};
+  };
+  return ShardLayout::Create({{"mixed",
+                               ParameterKind::kWeight,
+                               {weight("a.weight", {2, 3}), weight("a.bias", {2}), weight("bn.weight", {2}),
+                                weight("bn.bias", {2}), weight("b.weight", {1, 4})}}},
+                             shard_bytes)
+      .value();
+}
+
+TEST(ShardUpdater, NeighboursOfOneRuleAreOneRange) {
+  EXPECT_EQ(UpdateRanges(MixedLayout(1 << 10), 0),
+            (std::vector<UpdateRange>{{0, 6, false}, {6, 6, true}, {12, 4, false}}));
+}
+
+TEST(ShardUpdater, RangesAreCountedFromTheShardsFirstElement) {
+  const ShardLayout layout = MixedLayout(4 * sizeof(float));
+  ASSERT_EQ(layout.shards().size(), 4U);
+  EXPECT_EQ(UpdateRanges(layout, 0), (std::vector<UpdateRange>{{0, 4, false}}));
+  EXPECT_EQ(UpdateRanges(layout, 1), (std::vector<UpdateRange>{{0, 2, false}, {2, 2, true}}));
+  EXPECT_EQ(UpdateRanges(layout, 2), (std::vector<UpdateRange>{{0, 4, true}}));
+  EXPECT_EQ(UpdateRanges(layout, 3), (std::vector<UpdateRange>{{0, 4, false}}));
+}
+
+ParameterStoreOptions DecayingOptions(bool exempt) {
+  const auto make = [](std::string decay) {
+    return OptimizerRegistry::Create("optimizer", "momentum", {{"lr", "0.5"}, {"weight_decay", decay}})
+        .value();
+  };
+  ParameterStoreOptions options = StoreOptions({.replicas = 1, .group = 1});
+  options.optimizer = make("0.5");
+  if (exempt) options.undecayed_optimizer = make("0");
+  return options;
+}
+
+// All weights after two rounds with these gradients, from a store with this cut.
+Floats TrainMixed(const ParameterStoreOptions& options, int64_t shard_bytes,
+                  const std::vector<Floats>& rounds) {
+  const ShardLayout layout = MixedLayout(shard_bytes);
+  std::vector<ShardId> held;
+  for (const Shard& shard : layout.shards()) held.push_back(shard.id);
+  const auto store = ParameterStore::Create(options, layout, held).value();
+  Floats weights;
+  for (const Shard& shard : layout.shards()) {
+    for (size_t clock = 0; clock < rounds.size(); ++clock) {
+      const auto from = rounds[clock].begin() + shard.offset;
+      const auto version = static_cast<int64_t>(clock);
+      EXPECT_TRUE(store->Push({shard.id, {0, 0}, version, version}, Bytes({from, from + shard.length})).ok());
+    }
+    const Floats part = Weights(*store, shard.id);
+    weights.insert(weights.end(), part.begin(), part.end());
+  }
+  return weights;
+}
+
+TEST(ShardUpdater, ParametersOfOneDimensionHaveTheUndecayedOptimizer) {
+  const Floats zero(16, 0);
+  const Floats decayed = TrainMixed(DecayingOptions(false), 1 << 10, {zero});
+  EXPECT_EQ(decayed, Floats(16, 0.75F));  // 1 - 0.5 * 0.5 * 1
+  const Floats exempt = TrainMixed(DecayingOptions(true), 1 << 10, {zero});
+  Floats expected(16, 0.75F);
+  for (size_t i = 6; i < 12; ++i) expected[i] = 1;
+  EXPECT_EQ(exempt, expected);
+}
+
+TEST(ShardUpdater, RangesGiveTheSameBitsForAnyCut) {
+  std::mt19937 random(5);
+  const std::vector<Floats> rounds = {RandomFloats(random, 16), RandomFloats(random, 16),
+                                      RandomFloats(random, 16)};
+  const Floats whole = TrainMixed(DecayingOptions(true), 1 << 10, rounds);
+  EXPECT_FALSE(SameBits(whole, TrainMixed(DecayingOptions(false), 1 << 10, rounds)));
+  for (const int64_t elements : {1, 3, 4, 5, 8}) {
+    const auto shard_bytes = elements * static_cast<int64_t>(sizeof(float));
+    EXPECT_TRUE(SameBits(TrainMixed(DecayingOptions(true), shard_bytes, rounds), whole)) << elements;
+  }
+}
+
+TEST(ShardUpdater, TwoOptimizersOfDifferentSlotsAreRefused) {
+  auto options = DecayingOptions(true);
+  options.undecayed_optimizer = OptimizerRegistry::Create("optimizer", "sgd", {{"lr", "0.5"}}).value();
+  EXPECT_EQ(ParameterStore::Create(options, MixedLayout(1 << 10), {0}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace tessera

@@ -1,0 +1,94 @@
+#include "worker/step_exchange.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/replica_tree.h"
+#include "common/status.h"
+#include "worker/nn/batch_check.h"
+
+namespace tessera {
+namespace {
+
+// Idle gradient buffers that are kept for the next step; a worker holds few more than one model's.
+constexpr size_t kGradientPoolBytes = size_t{1} << 30;
+
+int CountWeightBlocks(const std::vector<ParameterBlock>& blocks) {
+  return static_cast<int>(std::count_if(blocks.begin(), blocks.end(), [](const ParameterBlock& block) {
+    return block.kind == ParameterKind::kWeight;
+  }));
+}
+
+}  // namespace
+
+StepExchange::StepExchange(const StepExchangeOptions& options, const nn::Graph& graph,
+                           ParameterClient* client, PulledWeights* weights)
+    : options_(options),
+      blocks_(graph.blocks()),
+      client_(client),
+      weights_(weights),
+      pool_(kGradientPoolBytes),
+      gradients_(blocks_.size()) {
+  const ReplicaTree tree(options_.group);
+  for (const ReplicaRange& local : weights_->groups()) {
+    const ReplicaId first = local.first / options_.group * options_.group;
+    const ReplicaRange counted{local.first - first, local.last - first};
+    groups_.push_back({first, tree.Cover(counted).back(),
+                       std::vector<LocalReducer>(blocks_.size(), LocalReducer(tree, counted))});
+  }
+  if (options_.clip_norm > 0) clipper_.emplace(options_.clip_norm, CountWeightBlocks(blocks_));
+}
+
+void StepExchange::Begin(int group, ReplicaId replica, Clock clock) {
+  group_ = group;
+  replica_ = replica;
+  clock_ = clock;
+}
+
+absl::StatusOr<absl::Span<const float>> StepExchange::Weights(int block) {
+  return weights_->Wait(group_, block, clock_, absl::Now() + options_.patience);
+}
+
+absl::Span<float> StepExchange::Gradient(int block) {
+  std::shared_ptr<TensorBuffer>& gradient = gradients_[static_cast<size_t>(block)];
+  if (gradient == nullptr) {
+    gradient = pool_.Take(static_cast<size_t>(blocks_[static_cast<size_t>(block)].num_elements()));
+  }
+  return gradient->span();
+}
+
+absl::Status StepExchange::GradientReady(int block) {
+  const ParameterBlock& described = blocks_[static_cast<size_t>(block)];
+  std::shared_ptr<TensorBuffer> gradient = std::move(gradients_[static_cast<size_t>(block)]);
+  if (!nn::AllFinite(gradient->span())) {
+    return absl::OutOfRangeError(absl::StrCat("layer `", described.layer, "`: its gradient is not finite"));
+  }
+  // The push names the version it was computed on. A training step does not read the batch-norm statistics,
+  // so that those may still be on their way.
+  TESSERA_RETURN_IF_ERROR(Weights(block).status());
+  if (!clipper_.has_value() || described.kind == ParameterKind::kStatistic) {
+    Push(block, std::move(gradient));
+    return absl::OkStatus();
+  }
+  for (BlockGradient& clipped : clipper_->Add({block, std::move(gradient)})) {
+    Push(clipped.block, std::move(clipped.gradient));
+  }
+  return absl::OkStatus();
+}
+
+void StepExchange::Push(int block, std::shared_ptr<TensorBuffer> gradient) {
+  Group& group = groups_[static_cast<size_t>(group_)];
+  std::optional<LocalReducer::Node> node =
+      group.reducers[static_cast<size_t>(block)].Add(replica_ - group.first, std::move(gradient));
+  if (!node.has_value()) return;
+  PushReply reply = PushReply::kAcknowledgement;
+  if (node->replicas == group.last_node) {
+    reply = clock_ + 1 == options_.total_steps ? PushReply::kSettledWeights : PushReply::kWeights;
+  }
+  const ReplicaRange replicas{group.first + node->replicas.first, group.first + node->replicas.last};
+  client_->Push(group_, block, replicas, clock_, std::move(node->sum), reply);
+}
+
+}  // namespace tessera
