@@ -22,7 +22,8 @@ absl::StatusOr<std::shared_ptr<const Dataset>> OpenDataset(const NamedOptions& s
 // "image [1,28,28]", or "spectrum [144], height [21,7,7]".
 std::string InputText(const std::vector<nn::InputSpec>& inputs) {
   std::vector<std::string> texts;
-  for (const nn::InputSpec& input : inputs) texts.push_back(absl::StrCat(input.name, " ", ToString(input.shape)));
+  for (const nn::InputSpec& input : inputs)
+    texts.push_back(absl::StrCat(input.name, " ", ToString(input.shape)));
   return absl::StrJoin(texts, ", ");
 }
 
@@ -55,8 +56,8 @@ absl::Status CheckNormalize(const NormalizeSpec& normalize, const Dataset& train
       Annotate(Normalization::Create(normalize.mean, normalize.std).status(), "data.normalize"));
   const std::vector<nn::InputSpec>& inputs = train.inputs();
   if (inputs.size() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "data.normalize is `measured` where samples have several inputs: ", InputText(inputs)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("data.normalize is `measured` where samples have several inputs: ", InputText(inputs)));
   }
   if (static_cast<int64_t>(normalize.mean.size()) == inputs[0].shape.front()) return absl::OkStatus();
   return absl::InvalidArgumentError(

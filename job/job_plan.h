@@ -46,9 +46,9 @@ struct JobPlan {
 absl::StatusOr<JobData> OpenJobData(const DataSpec& spec);
 
 // Errors, with the position in the job file where there is one: kInvalidArgument, an unknown network, layer
-// or option; shapes that cannot agree; train and test samples of different inputs, shapes or classes' names, or cut
-// from the same files so that they overlap; fewer samples than one minibatch for each replica; normalisation for
-// another number of channels; augmentation of what is no image, or by more than its size.
+// or option; shapes that cannot agree; train and test samples of different inputs, shapes or classes' names,
+// or cut from the same files so that they may overlap; fewer samples than one minibatch for each replica;
+// normalisation for another number of channels; augmentation of what is no image, or by more than its size.
 absl::StatusOr<JobPlan> MakeJobPlan(const JobSpec& job, const JobData& data);
 
 // Both of the above, and PlanWeights; the data is let go again.

@@ -1,8 +1,7 @@
 #include "server/statistics_average.h"
 
-#include <cmath>
-
 #include "absl/strings/str_cat.h"
+#include "common/exact_math.h"
 
 namespace tessera {
 
@@ -13,10 +12,8 @@ absl::StatusOr<std::unique_ptr<Optimizer>> StatisticsAverage::Create(double mome
         absl::StrCat("momentum of batch-norm statistics is ", momentum, ", not from 0 to 1"));
   }
   if (group == replicas) return std::unique_ptr<Optimizer>(new StatisticsAverage(momentum));
-  // pow may differ in the last bit from one C library to another; only modes of several groups come here,
-  // whose bits depend on the order of arrival anyway.
   const double part = static_cast<double>(group) / replicas;
-  return std::unique_ptr<Optimizer>(new StatisticsAverage(1 - std::pow(1 - momentum, part)));
+  return std::unique_ptr<Optimizer>(new StatisticsAverage(1 - ExactPower(1 - momentum, part)));
 }
 
 void StatisticsAverage::Apply(const UpdateContext& context, absl::Span<const float> weights,

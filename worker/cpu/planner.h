@@ -128,10 +128,10 @@ class Planner {
   Arena arena_;
   std::vector<std::vector<dnnl::memory>> input_memories_;  // by input: every memory over it
   std::vector<Tensor> inputs_;                             // of the batch
-  std::vector<std::optional<Tensor>> values_;     // by node
-  std::vector<std::optional<Tensor>> gradients_;  // by node; none before its first writer's turn
-  std::vector<ReluFusion> relu_fusion_;           // by node
-  std::vector<NodeProgram> programs_;             // by node
+  std::vector<std::optional<Tensor>> values_;              // by node
+  std::vector<std::optional<Tensor>> gradients_;           // by node; none before its first writer's turn
+  std::vector<ReluFusion> relu_fusion_;                    // by node
+  std::vector<NodeProgram> programs_;                      // by node
 };
 
 }  // namespace tessera::cpu

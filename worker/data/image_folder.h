@@ -1,11 +1,12 @@
 // Images in one folder for each class, as PyTorch's ImageFolder reads them:
 //   path/split/CLASS/*.jpg, *.jpeg or *.png (upper case too); other files are passed over.
 // Labels count the classes in byte order of their names; samples are in order of class and file name. Every
-// class folder has an image. Registered as format "image_folder". Options: path (required); split: train |
-// test or any folder's name, absent: the classes lie in `path` itself;
-//   channels: auto | 1 | 3, auto: as the first image, and others must be alike; 1 and 3 convert to grey and
-//   to colour; size: [H, W], to which every image is resized (bilinear, see image.h); absent: all have one
-//   size.
+// class folder has an image. Registered as format "image_folder".
+// Options:
+// - path (required).
+// - split: train | test or any folder's name; absent: the classes lie in `path` itself.
+// - channels: auto | 1 | 3; auto: as the first image, and all must be so; 1 and 3 convert (grey, colour).
+// - size: [H, W], to which every image is resized (image.h says how); absent: all have one size.
 // Source: https://pytorch.org/vision/stable/generated/torchvision.datasets.ImageFolder.html.
 #pragma once
 

@@ -1,17 +1,15 @@
 // Samples of one or several tensors in NumPy's array files, one file for each input and one for the labels,
-// in the same order. Registered as format "npy". Options:
-//   inputs (required): a list of NAME=FILE; .npy or .npy.gz. An array [N,F] gives rows [F], [N,C,H,W] gives
-//   [C,H,W],
-//     [N,H,W] gives [1,H,W]. uint8 are pixels; float32 and float64 (as float32) are numbers, which must be
-//     finite.
-//   labels (required): a file of N whole numbers from 0 on. The classes are those of the whole file: the
-//   largest plus one. split: train | test; absent: all samples. The samples are put in an order that depends
-//   on `split_seed` alone; the
-//     first `part` of them, rounded down, is `train`, the others are `test`, so that no sample is in both.
-//   part = 0.8, above 0 and below 1; split_seed = 1.
+// in the same order. Registered as format "npy".
+// Options:
+// - inputs (required): a list of NAME=FILE; .npy or .npy.gz. An array [N,F] gives rows [F], [N,C,H,W] gives
+//   [C,H,W], [N,H,W] gives [1,H,W]. uint8 are pixels; float32 and float64 (as float32) are finite numbers.
+// - labels (required): a file of N whole numbers from 0 on. The classes are those of the whole file: the
+//   largest plus one.
+// - split: train | test; absent: all samples. The samples are put in an order that depends on `split_seed`
+//   alone; the first `part` of them, rounded down, is `train`, the others are `test`: none is in both.
+// - part = 0.8, above 0 and below 1; split_seed = 1.
 // A random split flatters where neighbouring samples are alike (pixels of one scene): then only files that
-// were cut apart in space tell the accuracy on new ground. Source:
-// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+// were cut apart in space tell the accuracy on new ground.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,6 @@
 // Reads one NumPy array file: the magic "\x93NUMPY", a version, the length of a header, the header (the text
-// of a Python dictionary with `descr`, `fortran_order` and `shape`), then the elements. Source:
-// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, versions 1.0 to 3.0.
+// of a Python dictionary with `descr`, `fortran_order` and `shape`), then the elements.
+// Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, versions 1.0 to 3.0.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,10 @@ struct NpyArray {
 };
 
 // Reads `path`, compressed by gzip or plain: little-endian, in C or Fortran order, of one of the types above.
-// Memory is taken for the bytes that are there, whatever the header claims. Errors: kNotFound;
-// kInvalidArgument, another kind of file or array (says what was found); kDataLoss, a damaged header,
-// truncated (says how many bytes of how many), trailing bytes, damaged compression, absurd dimensions. All
-// name `path`.
+// Memory is taken for the bytes that are there, whatever the header claims.
+// Errors: kNotFound; kInvalidArgument, another kind of file or array (says what was found); kDataLoss, a
+// damaged header, truncated (says how many bytes of how many), trailing bytes, damaged compression, absurd
+// dimensions. All name `path`.
 absl::StatusOr<NpyArray> ReadNpyFile(const std::string& path);
 
 }  // namespace tessera

@@ -34,10 +34,9 @@ bool NoExponentIsFull(absl::Span<const T> values, Bits exponent) {
 absl::Status CheckLength(const InputSpec& input, int64_t samples, size_t values) {
   const int64_t expected = samples * NumElements(input.shape);
   if (static_cast<int64_t>(values) == expected) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("the batch has ", values, " ", input.name, " values; ",
-                                                 samples,
-                                                 input.name == kImageName ? " images of " : " samples of ",
-                                                 ToString(input.shape), " have ", expected));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the batch has ", values, " ", input.name, " values; ", samples,
+      input.name == kImageName ? " images of " : " samples of ", ToString(input.shape), " have ", expected));
 }
 
 }  // namespace
@@ -45,8 +44,8 @@ absl::Status CheckLength(const InputSpec& input, int64_t samples, size_t values)
 absl::Status CheckBatch(const Graph& graph, const Batch& batch) {
   if (batch.labels.empty()) return absl::InvalidArgumentError("the batch is empty");
   if (batch.inputs.size() != graph.inputs().size()) {
-    return absl::InvalidArgumentError(absl::StrCat("the batch has ", batch.inputs.size(),
-                                                   " inputs, the network ", graph.inputs().size()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the batch has ", batch.inputs.size(), " inputs, the network ", graph.inputs().size()));
   }
   for (size_t k = 0; k < batch.inputs.size(); ++k) {
     TESSERA_RETURN_IF_ERROR(CheckLength(graph.inputs()[k], batch.size(), batch.inputs[k].size()));

@@ -97,8 +97,8 @@ class Graph::Builder {
                                   ToString(shape)));
     }
     if (!input.name.empty() && IsValidName(input.name)) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("input `", input.name,
-                                                   "`: a name consists of letters, digits, `_`, `-` and `.`"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("input `", input.name, "`: a name consists of letters, digits, `_`, `-` and `.`"));
   }
 
   absl::Status AddNode(const LayerSpec& spec) {

@@ -40,8 +40,8 @@ class Graph {
   // Place of the input `node` in inputs(); IsInput(node).
   static constexpr size_t InputIndex(int node) { return static_cast<size_t>(-1 - node); }
 
-  // Infers every shape. `inputs` are [C,H,W] or [F] (the one named `image` is [C,H,W]), and each is used; a first
-  // layer that names no input takes the first. A final softmax_cross_entropy is added when the list has none.
+  // Infers every shape. `inputs` are [C,H,W] or [F] (the one named `image` is [C,H,W]), and each is used; a
+  // first layer that names none takes the first. A final softmax_cross_entropy is added when there is none.
   // Errors: kInvalidArgument, with position and layer name: unknown kind or input, a name used twice, shapes
   // that cannot agree, a last layer whose output is not [classes], an input that no layer uses.
   static absl::StatusOr<Graph> Create(std::vector<LayerSpec> layers, std::vector<InputSpec> inputs,

@@ -37,7 +37,8 @@ class Network {
                                       absl::Span<const int32_t> labels, const nn::StepKey& key,
                                       Exchange<T>* exchange) const;
   absl::StatusOr<nn::EvaluationResult> Evaluate(const std::vector<absl::Span<const T>>& inputs,
-                                                absl::Span<const int32_t> labels, Exchange<T>* exchange) const;
+                                                absl::Span<const int32_t> labels,
+                                                Exchange<T>* exchange) const;
 
  private:
   struct Pass;  // what one call computes

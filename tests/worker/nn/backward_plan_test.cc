@@ -58,7 +58,8 @@ TEST(BackwardPlan, NoInputOfTheNetworkGetsAGradient) {
   // 0 left of the row, 1 pool of the image, 2 right of the pool, 3 add, 4 loss
   const Graph graph = *Graph::Create(
       {Spec("left", "linear", {"row"}, {{"out_features", "2"}}), Spec("pool", "global_avg_pool", {"other"}),
-       Spec("right", "linear", {"pool"}, {{"out_features", "2"}}), Spec("sum", "add", {"left", "right", "two"})},
+       Spec("right", "linear", {"pool"}, {{"out_features", "2"}}),
+       Spec("sum", "add", {"left", "right", "two"})},
       {{"row", {3}}, {"other", {2, 4, 4}}, {"two", {2}}}, 2);
   const BackwardPlan plan(graph);
   EXPECT_EQ(plan.InputGradient(0, 0), GradientWrite::kSkip);

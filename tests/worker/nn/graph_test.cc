@@ -145,8 +145,7 @@ TEST(GraphWithSeveralInputs, ANetworkOfOneInputHasItUnderTheNameImage) {
 TEST(GraphErrors, AnInputThatNoLayerUsesIsNamed) {
   LayerSpec fc = Linear("fc");
   fc.inputs = {"spectrum"};
-  EXPECT_EQ(ErrorWith(TwoInputs(), {fc}),
-            "no layer uses the input `height`; name it in a layer's `inputs`");
+  EXPECT_EQ(ErrorWith(TwoInputs(), {fc}), "no layer uses the input `height`; name it in a layer's `inputs`");
 }
 
 TEST(GraphErrors, AMisspeltInputNamesTheNearest) {
