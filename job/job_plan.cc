@@ -97,15 +97,27 @@ absl::Status CheckZooInputs(const std::string& model, const std::vector<nn::Inpu
                    InputText(inputs), "; write its layers down in `model.layers`, which name their inputs"));
 }
 
+// The layers of a network of the zoo. `label_smoothing` is an option of each, since the loss is behind all of them.
+absl::StatusOr<std::vector<nn::LayerSpec>> ListZooLayers(const ModelSpec& model,
+                                                         const std::vector<nn::InputSpec>& inputs,
+                                                         int64_t classes) {
+  Options of_network;
+  nn::LayerSpec loss{.kind = "softmax_cross_entropy", .where = model.where};
+  for (const auto& [name, value] : model.options.values()) {
+    (name == "label_smoothing" ? loss.options : of_network).Set(name, value);
+  }
+  const auto network = nn::ZooRegistry::Create("model", model.name, of_network);
+  if (!network.ok()) return AtPosition(model.where, network.status());
+  TESSERA_RETURN_IF_ERROR(AtPosition(model.where, CheckZooInputs(model.name, inputs)));
+  std::vector<nn::LayerSpec> layers = (*network)->Layers(inputs[0].shape, classes);
+  layers.push_back(std::move(loss));
+  return layers;
+}
+
 absl::StatusOr<std::vector<nn::LayerSpec>> ListLayers(const ModelSpec& model,
                                                       const std::vector<nn::InputSpec>& inputs,
                                                       int64_t classes) {
-  if (!model.name.empty()) {
-    const auto network = nn::ZooRegistry::Create("model", model.name, model.options);
-    if (!network.ok()) return AtPosition(model.where, network.status());
-    TESSERA_RETURN_IF_ERROR(AtPosition(model.where, CheckZooInputs(model.name, inputs)));
-    return (*network)->Layers(inputs[0].shape, classes);
-  }
+  if (!model.name.empty()) return ListZooLayers(model, inputs, classes);
   std::vector<nn::LayerSpec> layers;
   for (const LayerOptions& layer : model.layers) {
     layers.push_back({layer.name, layer.type, layer.inputs, layer.options, layer.where});

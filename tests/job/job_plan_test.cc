@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "tests/job/fake_dataset.h"
+#include "worker/nn/layers/softmax_cross_entropy.h"
 
 namespace tessera {
 namespace {
@@ -88,6 +89,26 @@ TEST(JobPlan, NamesTheNearestModelAndItsPosition) {
   const auto plan = MakeJobPlan(job, {MakeFakeDataset(47), nullptr});
   EXPECT_THAT(Text(plan.status()),
               StartsWith("job.yaml:2:1: unknown model `lenet6`; did you mean `lenet5`?"));
+}
+
+TEST(JobPlan, SmoothsTheLabelsOfANetworkOfTheZoo) {
+  JobSpec job = SmallJob();
+  job.model.layers.clear();
+  job.model.name = "resnet20";
+  const JobData data{MakeFakeDataset(47, {1, 8, 8}), MakeFakeDataset(20, {1, 8, 8})};
+  for (const auto& [text, smoothing] : {std::pair{"0.25", 0.25}, {"0", 0.0}}) {
+    job.model.options = Options({{"label_smoothing", text}});
+    const auto plan = MakeJobPlan(job, data);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    const auto* loss =
+        dynamic_cast<const nn::SoftmaxCrossEntropy*>(plan->graph->nodes().back().layer.get());
+    ASSERT_NE(loss, nullptr);
+    EXPECT_EQ(loss->label_smoothing, smoothing);
+  }
+  job.model.options = Options({{"label_smoothing", "1.5"}});
+  EXPECT_THAT(Text(MakeJobPlan(job, data).status()), HasSubstr("label_smoothing"));
+  job.model.options = Options({{"label_smooth", "0.1"}});
+  EXPECT_THAT(Text(MakeJobPlan(job, data).status()), HasSubstr("label_smooth"));
 }
 
 TEST(JobPlan, RefusesNormalisationForOtherChannels) {
