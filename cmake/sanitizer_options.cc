@@ -9,4 +9,9 @@ const char* __ubsan_default_options() { return "print_stacktrace=1"; }
 
 const char* __tsan_default_options() { return "halt_on_error=1:second_deadlock_stack=1"; }
 
+const char* __tsan_default_suppressions() {
+  // Locks and allocations inside oneDNN are seen only in part, since it is not instrumented: not looked at at all.
+  return "called_from_lib:libdnnl.so.2\n";
+}
+
 }  // extern "C"

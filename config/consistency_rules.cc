@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/status.h"
@@ -17,6 +18,7 @@ constexpr char kGrouped[] = "grouped";
 constexpr char kScale[] = "scale";
 constexpr char kDelayCompensated[] = "delay_compensated";
 constexpr int64_t kSspStaleness = 3;
+constexpr double kStaleClipNorm = 1;
 
 std::string PathOf(absl::string_view key) { return absl::StrCat("train.consistency.", key); }
 
@@ -157,6 +159,13 @@ absl::Status ResolveDeterministic(const YamlNode& file, TrainSpec& train) {
       "out, or set it to false");
 }
 
+double ClipNormOfMode(const std::string& mode) { return mode == kSync ? 0 : kStaleClipNorm; }
+
+bool IsClipNormOfMode(const std::string& mode, const YamlEntry& entry) {
+  double norm = 0;
+  return entry.key == "clip_norm" && absl::SimpleAtod(entry.value.text, &norm) && norm == ClipNormOfMode(mode);
+}
+
 // Whether a file whose mode becomes `mode` keeps what it says of a key of train.consistency.
 bool Keeps(const std::string& mode, const YamlNode& consistency, const YamlEntry& entry) {
   const YamlNode* correction = consistency.Find("staleness_correction");
@@ -176,6 +185,7 @@ absl::Status ResolveConsistency(const YamlNode& file, JobSpec& job) {
   TESSERA_RETURN_IF_ERROR(CheckDrops(file, job));
   TESSERA_RETURN_IF_ERROR(CheckCorrection(file, consistency));
   TESSERA_RETURN_IF_ERROR(CheckCompensation(file, consistency));
+  if (!Has(file, "train.clip_norm")) job.train.clip_norm = ClipNormOfMode(consistency.mode);
   return ResolveDeterministic(file, job.train);
 }
 
@@ -186,6 +196,7 @@ std::string ModeOf(const YamlNode& file) {
 }
 
 void LeaveOwnMode(const std::string& mode, YamlNode& file) {
+  const std::string own_mode = ModeOf(file);
   YamlNode* train = file.Find("train");
   YamlNode* consistency = train == nullptr ? nullptr : train->Find("consistency");
   const auto drop = [](std::vector<YamlEntry>& entries, const auto& drops) {
@@ -195,7 +206,9 @@ void LeaveOwnMode(const std::string& mode, YamlNode& file) {
     const YamlNode before = *consistency;
     drop(consistency->entries, [&](const YamlEntry& entry) { return !Keeps(mode, before, entry); });
   }
-  if (train != nullptr && mode != kSync) {
+  if (train == nullptr) return;
+  drop(train->entries, [&](const YamlEntry& entry) { return IsClipNormOfMode(own_mode, entry); });
+  if (mode != kSync) {
     drop(train->entries,
          [](const YamlEntry& entry) { return entry.key == "deterministic" && entry.value.text == "true"; });
   }

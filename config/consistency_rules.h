@@ -17,7 +17,8 @@
 namespace tessera {
 
 // Gives `job`, which was read from `file` and has its replicas, what its mode stands for: `group` and
-// `staleness`, and `deterministic` (sync without drop_stragglers), each unless the file has it.
+// `staleness`, `deterministic` (sync without drop_stragglers) and `clip_norm` (1 where gradients are stale, docs/adr/0007),
+// each unless the file has it.
 // Errors: kInvalidArgument, at the key that does not go with the mode or with another key, and what to do.
 absl::Status ResolveConsistency(const YamlNode& file, JobSpec& job);
 
@@ -25,8 +26,8 @@ absl::Status ResolveConsistency(const YamlNode& file, JobSpec& job);
 std::string ModeOf(const YamlNode& file);
 
 // Takes out of `file`, whose mode is about to become `mode`, what belongs to the mode that it has: group,
-// staleness and drop_stragglers, corrections that `mode` does not take, and `deterministic: true` unless it
-// becomes sync. So a job changes its mode by that one key.
+// staleness and drop_stragglers, corrections that `mode` does not take, `deterministic: true` unless it
+// becomes sync, and a `clip_norm` that is only what the file's mode stands for. So a job changes its mode by that one key.
 void LeaveOwnMode(const std::string& mode, YamlNode& file);
 
 }  // namespace tessera

@@ -18,7 +18,8 @@ The options of layers, optimizers, schedules and data formats are in [building-b
 Any key can be changed on the command line by `--set KEY=VALUE`, with the value in YAML:
 `--set train.epochs=1`, `--set model=resnet20`, `--set train.optimizer.lr=0.1`. To change the mode, its key is
 enough, as in `--set train.consistency.mode=async`: what belongs to the file's own mode is left out (`group`,
-`staleness`, `drop_stragglers`, corrections that the new mode does not take, `deterministic: true`).
+`staleness`, `drop_stragglers`, corrections that the new mode does not take, `deterministic: true`, a `clip_norm` that is
+the mode's own).
 
 `tessera config reference` prints this page, `tessera config show JOB` a job with everything that it leaves
 to defaults.

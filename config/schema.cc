@@ -132,6 +132,15 @@ Field Replicas() {
   return field;
 }
 
+Field ClipNorm() {
+  Field field =
+      Number("train.clip_norm", In(&JobSpec::train, &TrainSpec::clip_norm), 0, 1e6,
+             "A replica's gradient over all weights that is longer than this is scaled down to it; 0: never. "
+             "Stale gradients make momentum diverge without it; it holds pushes back until a backward is over.");
+  field.default_text = "by mode: `sync` 0, the others 1";
+  return field;
+}
+
 Field Deterministic() {
   Field field = Bool(
       "train.deterministic", In(&JobSpec::train, &TrainSpec::deterministic),
@@ -272,9 +281,7 @@ std::vector<Field> Fields() {
               "Images of one minibatch of one replica."),
       Integer("train.epochs", In(&JobSpec::train, &TrainSpec::epochs), 1, 100000,
               "How often the training images are gone through."),
-      Number(
-          "train.clip_norm", In(&JobSpec::train, &TrainSpec::clip_norm), 0, 1e6,
-          "A replica's gradient over all weights that is longer than this is scaled down to it; 0: never."),
+      ClipNorm(),
       Deterministic(),
       Required(Name("train.optimizer.name", Optimizer(),
                     "`sgd`, `momentum`, `nesterov`, `adagrad`, `rmsprop`, `adam` or `adamw`.")),

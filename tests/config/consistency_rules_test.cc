@@ -193,6 +193,26 @@ TEST(ConsistencyRules, ModeIsAllThatACommandLineChanges) {
   ExpectRule(Load(kSmallJob, {{"train.consistency.mode", "async"}}), "async", 1, kUnbounded, false);
 }
 
+// Stale gradients under momentum diverge at rates that sync bears (docs/adr/0007).
+TEST(ConsistencyRules, ModesWithStaleGradientsClipThemUnlessTheFileSaysOtherwise) {
+  const auto norm = [](const std::string& text, const std::vector<Override>& overrides = {}) {
+    return Load(text, overrides).train.clip_norm;
+  };
+  const std::vector<Override> async = {{"train.consistency.mode", "async"}};
+  const std::vector<Override> sync = {{"train.consistency.mode", "sync"}};
+  EXPECT_EQ(norm(JobWith("mode: sync")), 0);
+  for (const char* mode : {"mode: async", "mode: ssp", "mode: grouped, group: 2"}) EXPECT_EQ(norm(JobWith(mode)), 1);
+  EXPECT_EQ(norm(JobWith("mode: sync"), async), 1);
+  EXPECT_EQ(norm(JobWith("mode: sync", "  clip_norm: 5\n")), 5);
+  EXPECT_EQ(norm(JobWith("mode: sync", "  clip_norm: 5\n"), async), 5);
+  EXPECT_EQ(norm(JobWith("mode: async", "  clip_norm: 0\n")), 0);
+  EXPECT_EQ(norm(JobWith("mode: async", "  clip_norm: 0\n"), {{"train.consistency.mode", "ssp"}}), 0);
+  EXPECT_EQ(norm(JobWith("mode: sync"), {async[0], {"train.clip_norm", "0"}}), 0);
+  // A job written out says what its mode stands for; that does not follow it into another.
+  EXPECT_EQ(norm(FormatJob(Load(JobWith("mode: sync"))), async), 1);
+  EXPECT_EQ(norm(FormatJob(Load(JobWith("mode: async"))), sync), 0);
+}
+
 TEST(ConsistencyRules, AnotherModeLeavesWhatBelongsToTheFilesOwn) {
   const std::string grouped = JobWith("mode: grouped, group: 2, staleness: 5");
   ExpectRule(Load(grouped, {{"train.consistency.mode", "sync"}}), "sync", 4, 0, true);
