@@ -92,11 +92,20 @@ absl::StatusOr<SafetensorsFile::Tensor> ParseTensor(const Json& object, uint64_t
   return tensor;
 }
 
-// nlohmann::json keeps the last of several equal keys in silence; here they are an error.
+// nlohmann::json keeps the last of several equal keys in silence; here equal names of tensors are an error. So is what is
+// nested deeper than a tensor's shape, before it takes memory.
 absl::StatusOr<Json> ParseJsonObject(const std::string& text) {
+  constexpr int kDepthOfShape = 2;
   std::set<std::string> names;
   std::string duplicate;
+  bool too_deep = false;
   const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    const bool starts =
+        event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+    if (starts && depth > kDepthOfShape) {
+      too_deep = true;
+      return false;
+    }
     if (event == Json::parse_event_t::key && depth == 1 && !names.insert(parsed.get<std::string>()).second) {
       duplicate = parsed.get<std::string>();
     }
@@ -104,6 +113,7 @@ absl::StatusOr<Json> ParseJsonObject(const std::string& text) {
   };
   Json header = Json::parse(text, watch, /*allow_exceptions=*/false);
   if (!header.is_object()) return absl::DataLossError("the header is not a JSON object");
+  if (too_deep) return absl::DataLossError("the header is nested deeper than a tensor's shape");
   if (!duplicate.empty()) return absl::DataLossError(absl::StrCat("tensor `", duplicate, "` occurs twice"));
   return header;
 }

@@ -18,8 +18,8 @@ class ReplicaRates {
 
   explicit ReplicaRates(int32_t replicas) : replicas_(replicas) {}
 
-  // `replica` (of this job) was seen at `now` with `minibatches` that counted, ever. Fewer than before, or a
-  // time before the last one, changes nothing.
+  // `replica` (of this job) was seen at `now` with `minibatches` that counted, ever. Fewer than before
+  // count as no more; a time before the last one changes nothing.
   void Record(ReplicaId replica, int64_t minibatches, absl::Time now);
 
   // Minibatches per second over kWindow before the last one that was seen to end. Once the replica is seen

@@ -2,12 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace tessera {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// What nodes report is not trusted: a sum beyond the range of its type stays at the end of it.
+void AddTo(int64_t* sum, int64_t value) {
+  if (__builtin_add_overflow(*sum, value, sum)) *sum = std::numeric_limits<int64_t>::max();
+}
 
 Json StalenessJson(const RunSummary& summary) {
   const TransferCounters& counters = summary.counters;
@@ -80,21 +86,21 @@ std::string FormatEventTime(absl::Time when) {
 }
 
 void TransferCounters::Add(const TransferCounters& other) {
-  pushed_bytes += other.pushed_bytes;
-  pulled_bytes += other.pulled_bytes;
-  staleness_pushes += other.staleness_pushes;
-  staleness_sum += other.staleness_sum;
+  AddTo(&pushed_bytes, other.pushed_bytes);
+  AddTo(&pulled_bytes, other.pulled_bytes);
+  AddTo(&staleness_pushes, other.staleness_pushes);
+  AddTo(&staleness_sum, other.staleness_sum);
   staleness_max = std::max(staleness_max, other.staleness_max);
   staleness_histogram.resize(std::max(staleness_histogram.size(), other.staleness_histogram.size()));
   for (size_t i = 0; i < other.staleness_histogram.size(); ++i) {
-    staleness_histogram[i] += other.staleness_histogram[i];
+    AddTo(&staleness_histogram[i], other.staleness_histogram[i]);
   }
   clock_lead_max = std::max(clock_lead_max, other.clock_lead_max);
   const auto less = [](int64_t a, int64_t b) { return std::min(a, b); };
   const auto more = [](int64_t a, int64_t b) { return std::max(a, b); };
   Combine(other.applied_min, less, &applied_min);
   Combine(other.applied_max, more, &applied_max);
-  dropped += other.dropped;
+  AddTo(&dropped, other.dropped);
 }
 
 double TransferCounters::StalenessMean() const {

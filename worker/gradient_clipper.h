@@ -27,9 +27,6 @@ class GradientClipper {
   // which they came; the others nothing.
   std::vector<BlockGradient> Add(BlockGradient gradient);
 
-  // Forgets what is held: the minibatch was given up.
-  void Reset() { held_.clear(); }
-
  private:
   const double max_norm_;
   const int blocks_;

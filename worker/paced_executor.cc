@@ -25,7 +25,10 @@ class PacedExchange : public nn::ParameterExchange {
   absl::Span<float> Gradient(int block) override { return exchange_->Gradient(block); }
   absl::Status GradientReady(int block) override {
     CatchUp();
-    return exchange_->GradientReady(block);
+    const absl::Time start = clock_.now();
+    absl::Status ready = exchange_->GradientReady(block);
+    not_computing_ += clock_.now() - start;  // it may wait for the weights' version
+    return ready;
   }
 
   // Sleeps what is still owed for the computing so far.

@@ -90,6 +90,9 @@ class ParameterClient::Peer : public ExchangeReceiver {
   }
 
   void OnDroppedLocked(const ExchangeMessage& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!client_->options_.may_be_dropped) {
+      return FailLocked(absl::InternalError("it dropped a push, but the job drops nobody"));
+    }
     const absl::Status status =
         client_->weights_->Drop(message.shard, message.replicas, message.clock, message.version);
     if (!status.ok()) FailLocked(status);

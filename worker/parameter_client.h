@@ -32,6 +32,7 @@ enum class PushReply {
 struct ParameterClientOptions {
   std::string node;  // "worker 0", for the servers' messages
   int64_t term = 0;
+  bool may_be_dropped = false;  // drop_stragglers: else a drop is an error of the server's
 };
 
 // Thread-safe. Push and Request never block; what waits for credit stays queued by reference.

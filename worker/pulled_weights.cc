@@ -96,8 +96,12 @@ absl::Status PulledWeights::Drop(ShardId shard_id, ReplicaRange replicas, Clock 
                                                    clock, ", but its round is only ", round));
   }
   MutexLock lock(&mutex_);
-  Dropped& dropped =
-      blocks_[static_cast<size_t>(group)][static_cast<size_t>(shard->block)].dropped[IndexInBlock(*shard)];
+  Block& block = blocks_[static_cast<size_t>(group)][static_cast<size_t>(shard->block)];
+  if (clock > block.expected) {
+    return absl::FailedPreconditionError(absl::StrCat(layout_.Describe(shard_id), " dropped a push of clock ",
+                                                      clock, ", which has not been made"));
+  }
+  Dropped& dropped = block.dropped[IndexInBlock(*shard)];
   if (clock + 1 >= dropped.clock) dropped = {clock + 1, round};
   arrived_.NotifyAll();
   return absl::OkStatus();

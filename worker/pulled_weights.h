@@ -35,7 +35,7 @@ class PulledWeights {
                        const TensorBytes& tensor);
 
   // The round of minibatch `clock` was closed on `shard` without the push of `replicas`: its weights for clock + 1 will
-  // not come; `round` is the shard's round now. Errors: kInvalidArgument, as Install, or a round not after `clock`.
+  // not come; `round` is the shard's round now. Errors: kInvalidArgument, as Install, or a round not after `clock`; kFailedPrecondition, as Install.
   absl::Status Drop(ShardId shard, ReplicaRange replicas, Clock clock, Clock round);
 
   // The whole block for minibatch `clock`, once all its shards have come; stays as it is until weights for
@@ -44,9 +44,9 @@ class PulledWeights {
   absl::StatusOr<absl::Span<const float>> Wait(int group, int block, Clock clock, absl::Time deadline);
 
   // Waits until some group's first block is there for the group's clock; of several such groups the one with the
-  // lowest clock, then the lowest index. A block's gradient is pushed before those of all blocks below it, so that
-  // whatever the first block waited for has been pushed for the other blocks too: a step that starts never waits for a
-  // replica that has not run yet. `clocks` is by group; kNoClock: not that group. Errors: as Wait.
+  // lowest clock, then the lowest index. What the first block waited for are pushes of steps that have begun, and a
+  // step that has begun ends by itself: it only waits for pushes of lower clocks. So a step that starts never waits
+  // for a replica that has not run yet. `clocks` is by group; kNoClock: not that group. Errors: as Wait.
   static constexpr Clock kNoClock = -1;
   absl::StatusOr<int> WaitForAny(absl::Span<const Clock> clocks, absl::Time deadline);
 

@@ -85,9 +85,27 @@ absl::StatusOr<Clock> Trainer::ClockAfter(int group, Clock clock) {
   TESSERA_ASSIGN_OR_RETURN(
       const Clock next, parts_.weights->WaitForAnswers(group, clock + 1, absl::Now() + options_.patience));
   const int64_t own = parts_.weights->WasDropped(group, clock + 1) ? 1 : 0;
-  if (own > 0) parts_.client->Request(group, next, /*settled=*/next == total_steps());
+  if (next > total_steps()) {
+    return absl::InternalError(absl::StrCat("a server's round is ", next, ", but the job ends at ", total_steps()));
+  }
+  if (own > 0) TESSERA_RETURN_IF_ERROR(Jump(group, next));
   RecordClock(group, next, /*dropped=*/own + (next - (clock + 1)));
   return next;
+}
+
+absl::Status Trainer::Jump(int group, Clock clock) {
+  const bool at_end = clock == total_steps();
+  parts_.client->Request(group, clock, /*settled=*/at_end);
+  // All of it, statistics too, which a step does not read: so no shard is behind when the first gradient is pushed, and
+  // shards differ by one round at most.
+  return at_end ? absl::OkStatus() : AwaitWeights(group, clock, absl::Now() + options_.patience);
+}
+
+absl::Status Trainer::AwaitWeights(int group, Clock clock, absl::Time deadline) {
+  for (size_t block = 0; block < parts_.graph->blocks().size(); ++block) {
+    TESSERA_RETURN_IF_ERROR(parts_.weights->Wait(group, static_cast<int>(block), clock, deadline).status());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::AwaitAcknowledgement(int group) {
@@ -95,10 +113,7 @@ absl::Status Trainer::AwaitAcknowledgement(int group) {
   // The last weights wait for the slowest replica of the job, however long it takes: a death ends the wait.
   const absl::Time deadline =
       clock == total_steps() ? absl::InfiniteFuture() : absl::Now() + options_.patience;
-  for (size_t block = 0; block < parts_.graph->blocks().size(); ++block) {
-    TESSERA_RETURN_IF_ERROR(Annotate(
-        parts_.weights->Wait(group, static_cast<int>(block), clock, deadline).status(), "end of an epoch"));
-  }
+  TESSERA_RETURN_IF_ERROR(Annotate(AwaitWeights(group, clock, deadline), "end of an epoch"));
   RecordClock(group, clock, /*dropped=*/0);
   return absl::OkStatus();
 }

@@ -78,8 +78,8 @@ struct TrainerParts {
 class Trainer {
  public:
   // Called at every epoch's end with this worker's chunks of the evaluation at `clock`, in order; maybe none.
-  // With one group they are measured at exactly version `clock`; with several at the newest weights that have come
-  // here, and after the last epoch at the final ones. Errors end the run.
+  // With one group that drops nobody they are measured at exactly version `clock`; otherwise at the newest weights that
+  // have come here, and after the last epoch at the final ones. Errors end the run.
   using EvaluationSink = std::function<absl::Status(Clock clock, absl::Span<const EvaluationChunk> chunks)>;
 
   Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink);
@@ -101,6 +101,9 @@ class Trainer {
   absl::Status RunStep(int group, ReplicaId replica, Clock clock);
   // The round after `clock`: the next one, or where the servers are when they have dropped ours.
   absl::StatusOr<Clock> ClockAfter(int group, Clock clock);
+  // Goes on with `clock`, where the servers are: asks for its weights and waits until all have come.
+  absl::Status Jump(int group, Clock clock);
+  absl::Status AwaitWeights(int group, Clock clock, absl::Time deadline);
   // Evaluates at the end of each epoch that every group of ours has run by now.
   absl::Status EvaluateFinishedEpochs();
   // Waits until the weights for the group's clock have come: then every push before it has been applied.

@@ -148,7 +148,7 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group));
   TESSERA_ASSIGN_OR_RETURN(
       const std::shared_ptr<ParameterClient> client,
-      ParameterClient::Create({agent->name(), map.term()}, plan.layout, Servers(map), weights));
+      ParameterClient::Create({agent->name(), map.term(), options.may_be_dropped}, plan.layout, Servers(map), weights));
   client->set_on_lost([lost_node](const ServerPeer& peer) { *lost_node = peer.node_id; });
   // The agent's threads may still be in these calls when we return: they share what they touch.
   agent->set_on_end([client](absl::Status end) {

@@ -34,6 +34,8 @@ class RawFile {
     data_.append(reinterpret_cast<const char*>(elements.data()), bytes);
   }
 
+  void AddEntry(std::string entry) { entries_.push_back(std::move(entry)); }
+
   void Write(const std::string& path) const {
     const std::string header = absl::StrCat("{", absl::StrJoin(entries_, ","), "}");
     const uint64_t length = header.size();
@@ -182,6 +184,21 @@ TEST_F(SafetensorsFileTest, ShapesMustMatchTheDtype) {
 }
 
 // A header that promises more than the file has is refused before anything is allocated for it.
+TEST_F(SafetensorsFileTest, AHeaderOfMillionsOfBracketsIsDamageAndTakesNoMemoryForThem) {
+  const std::string header = absl::StrCat("{\"a\":", std::string(4'000'000, '['));
+  const uint64_t length = header.size();
+  std::ofstream file(path(), std::ios::binary);
+  file.write(reinterpret_cast<const char*>(&length), sizeof(length));
+  file << header;
+  file.close();
+  EXPECT_EQ(SafetensorsFile::Open(path()).status().code(), absl::StatusCode::kDataLoss);
+
+  RawFile raw;
+  raw.AddEntry(R"("deep":{"dtype":"F32","shape":[[[1]]],"data_offsets":[0,4]})");
+  raw.Write(path());
+  EXPECT_THAT(std::string(SafetensorsFile::Open(path()).status().message()), HasSubstr("nested deeper"));
+}
+
 TEST_F(SafetensorsFileTest, OffsetsBehindTheEndAreDamage) {
   RawFile raw;
   raw.Add<float>("a", "F32", {1, 2, 3});

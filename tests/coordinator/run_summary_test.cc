@@ -125,6 +125,16 @@ TEST(TransferCounters, AddUpAndGiveQuantiles) {
   EXPECT_EQ(TransferCounters().StalenessMean(), 0);
 }
 
+TEST(TransferCounters, WhatCannotBeDoesNotOverflow) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  TransferCounters counters{.staleness_pushes = kMost, .staleness_sum = 1, .staleness_histogram = {kMost}};
+  counters.Add({.staleness_pushes = 7, .staleness_sum = kMost, .staleness_histogram = {1}, .dropped = 2});
+  EXPECT_EQ(counters.staleness_pushes, kMost);
+  EXPECT_EQ(counters.staleness_sum, kMost);
+  EXPECT_THAT(counters.staleness_histogram, testing::ElementsAre(kMost));
+  EXPECT_EQ(counters.dropped, 2);
+}
+
 TEST(TransferCounters, TakeTheExtremesOverServersThatHoldShards) {
   TransferCounters counters;
   counters.Add({.clock_lead_max = 3, .applied_min = {5, 6}, .applied_max = {5, 9}, .dropped = 1});

@@ -90,7 +90,7 @@ class Cluster {
     }
     TESSERA_ASSIGN_OR_RETURN(
         const std::unique_ptr<ParameterClient> client,
-        ParameterClient::Create({absl::StrCat("worker ", worker), 1}, plan_.layout, peers, weights));
+        ParameterClient::Create({absl::StrCat("worker ", worker), 1, train.consistency.drop_stragglers > 0}, plan_.layout, peers, weights));
     TrainerOptions options;
     options.seed = plan_.job.seed;
     options.replicas = train.replicas;

@@ -30,7 +30,6 @@ SyntheticJob Job(const std::string& consistency, int epochs = 1, int replicas = 
       SyntheticJobText(folder, "lenet5", replicas, kBatch, 1),
       {{"consistency: { mode: sync }", absl::StrCat("consistency: { ", consistency, " }")},
        {"epochs: 1", absl::StrCat("epochs: ", epochs)},
-       {"lr: 0.02", "lr: 0.005"},  // momentum makes stale gradients of a larger rate diverge
        {"workers: 1", absl::StrCat("workers: ", replicas)}});
   absl::StatusOr<SyntheticJob> job = MakeSyntheticJob(text);
   EXPECT_TRUE(job.ok()) << job.status();
@@ -49,6 +48,8 @@ struct Mode {
   int64_t staleness_bound;  // versions; -1: none
   int64_t lead_bound;       // clocks; -1: none
 };
+
+void PrintTo(const Mode& mode, std::ostream* out) { *out << mode.consistency; }
 
 class EveryMode : public ::testing::TestWithParam<Mode> {};
 

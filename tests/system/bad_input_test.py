@@ -74,7 +74,7 @@ class BadJobs(SystemTest):
     def test_features_that_are_not_built_are_refused_by_name(self):
         for sections, key in (({"checkpoint": {"dir": "x"}}, "checkpoint"),
                               ({"cluster": {"server_backups": 1}}, "server_backups"),
-                              ({"train": {"consistency": {"mode": "async"}}}, "async"),
+                              ({"cluster": {"shared_memory": True}}, "shared_memory"),
                               ({"device": "cuda"}, "cuda")):
             with self.subTest(key=key):
                 self.assert_refused(job(self.data, **sections), r"bad\.yaml:\d+:\d+: ", key)

@@ -179,6 +179,8 @@ TEST(PulledWeights, DropsThatCannotBeAreRefused) {
   EXPECT_EQ(owned->Drop(0, {0, 0}, 0, 1).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(owned->Drop(0, kReplicas, 4, 4).code(), absl::StatusCode::kInvalidArgument)
       << "a round that is still open dropped nothing";
+  EXPECT_EQ(owned->Drop(0, kReplicas, 3, 9).code(), absl::StatusCode::kFailedPrecondition)
+      << "minibatch 3 has not begun";
 }
 
 }  // namespace
