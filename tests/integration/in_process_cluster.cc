@@ -75,22 +75,21 @@ class Cluster {
                                              plan_.job.train.batch_size));
     TESSERA_ASSIGN_OR_RETURN(const Normalization normalization,
                              MakeNormalization(plan_.job.data.normalize, *data_.train));
-    TESSERA_ASSIGN_OR_RETURN(
-        BatchLoader train_loader,
-        BatchLoader::Create(data_.train, normalization, MakeAugmentation(plan_.job)));
+    TESSERA_ASSIGN_OR_RETURN(BatchLoader train_loader,
+                             BatchLoader::Create(data_.train, normalization, MakeAugmentation(plan_.job)));
     TESSERA_ASSIGN_OR_RETURN(
         BatchLoader test,
         BatchLoader::Create(data_.test == nullptr ? data_.train : data_.test, normalization));
     const TrainSpec& train = plan_.job.train;
-    auto weights =
-        std::make_shared<PulledWeights>(plan_.layout, LocalGroups(local, train.consistency.group));
+    auto weights = std::make_shared<PulledWeights>(plan_.layout, LocalGroups(local, train.consistency.group));
     std::vector<ServerPeer> peers;
     for (size_t server = 0; server < services_.size(); ++server) {
       peers.push_back({absl::StrCat("server ", server), static_cast<int>(server), placement_[server]});
     }
     TESSERA_ASSIGN_OR_RETURN(
         const std::unique_ptr<ParameterClient> client,
-        ParameterClient::Create({absl::StrCat("worker ", worker), 1, train.consistency.drop_stragglers > 0}, plan_.layout, peers, weights));
+        ParameterClient::Create({absl::StrCat("worker ", worker), 1, train.consistency.drop_stragglers > 0},
+                                plan_.layout, peers, weights));
     TrainerOptions options;
     options.seed = plan_.job.seed;
     options.replicas = train.replicas;
@@ -102,13 +101,13 @@ class Cluster {
     options.clip_norm = train.clip_norm;
     options.test_samples = static_cast<uint32_t>(plan_.test_samples);
     options.patience = absl::Seconds(60);
-    Trainer trainer(options,
-                    {plan_.graph, executor.get(), &sampler, &train_loader, &test, client.get(), weights.get()},
-                    [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
-                      MutexLock lock(&mutex_);
-                      chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
-                      return absl::OkStatus();
-                    });
+    Trainer trainer(
+        options, {plan_.graph, executor.get(), &sampler, &train_loader, &test, client.get(), weights.get()},
+        [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
+          MutexLock lock(&mutex_);
+          chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
+          return absl::OkStatus();
+        });
     TESSERA_RETURN_IF_ERROR(client->Connect(
         [this](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
           const InProcessNetwork::Connection connection = network_.Connect();

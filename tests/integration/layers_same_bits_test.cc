@@ -2,9 +2,9 @@
 // clock, not on who computes it.
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <string>
 
+#include "tests/common/temporary_folder.h"
 #include "tests/integration/in_process_cluster.h"
 #include "tests/integration/synthetic_job.h"
 
@@ -34,11 +34,10 @@ std::string Model(const std::string& dropout) {
 class LayersSameBits : public ::testing::Test {
  protected:
   SyntheticJob Job(const std::string& dropout) {
-    const std::string folder = ::testing::TempDir() + "/layers_same_bits";
-    std::filesystem::create_directories(folder);
-    EXPECT_TRUE(WriteSyntheticData(folder, kSteps * kReplicas * kBatchSize, 30).ok());
+    const TemporaryFolder folder;
+    EXPECT_TRUE(WriteSyntheticData(folder.path(), kSteps * kReplicas * kBatchSize, 30).ok());
     absl::StatusOr<SyntheticJob> job =
-        MakeSyntheticJob(SyntheticJobText(folder, Model(dropout), kReplicas, kBatchSize, 1));
+        MakeSyntheticJob(SyntheticJobText(folder.path(), Model(dropout), kReplicas, kBatchSize, 1));
     EXPECT_TRUE(job.ok()) << job.status();
     return *std::move(job);
   }

@@ -1,8 +1,6 @@
 // What each mode of consistency promises (DESIGN.md section 4), over whole trainings in one process.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -10,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/mutex.h"
+#include "tests/common/temporary_folder.h"
 #include "tests/integration/in_process_cluster.h"
 #include "tests/integration/synthetic_job.h"
 
@@ -21,13 +20,10 @@ constexpr int kBatch = 4;
 constexpr int kSteps = 10;
 
 SyntheticJob Job(const std::string& consistency, int epochs = 1, int replicas = kReplicas) {
-  const std::string folder =
-      absl::StrCat(::testing::TempDir(), "/modes_", ::testing::UnitTest::GetInstance()->random_seed(), "_",
-                   replicas, "_", ::getpid());
-  std::filesystem::create_directories(folder);
-  EXPECT_TRUE(WriteSyntheticData(folder, kSteps * replicas * kBatch, 30).ok());
+  const TemporaryFolder folder;
+  EXPECT_TRUE(WriteSyntheticData(folder.path(), kSteps * replicas * kBatch, 30).ok());
   const std::string text = absl::StrReplaceAll(
-      SyntheticJobText(folder, "lenet5", replicas, kBatch, 1),
+      SyntheticJobText(folder.path(), "lenet5", replicas, kBatch, 1),
       {{"consistency: { mode: sync }", absl::StrCat("consistency: { ", consistency, " }")},
        {"epochs: 1", absl::StrCat("epochs: ", epochs)},
        {"workers: 1", absl::StrCat("workers: ", replicas)}});
@@ -121,8 +117,8 @@ class Gate {
   Clock furthest_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// Holds every `every`th minibatch of replica 0 between its forward and its first push until the others are `behind`
-// minibatches further.
+// Holds every `every`th minibatch of replica 0 between its forward and its first push until the others are
+// `behind` minibatches further.
 class HeldExecutor : public nn::Executor {
  public:
   HeldExecutor(std::unique_ptr<nn::Executor> executor, Gate* gate, Clock behind, Clock last)
@@ -172,7 +168,8 @@ class HeldExecutor : public nn::Executor {
   const Clock last_;
 };
 
-// Every replica with a worker of its own; each minibatch of replica 0 is held until another is `behind` further on.
+// Every replica with a worker of its own; each minibatch of replica 0 is held until another is `behind`
+// further on.
 InProcessOptions WithHeldReplica(Gate* gate, Clock behind) {
   InProcessOptions options{.servers = 2, .workers = kReplicas};
   options.wrap_executor = [gate, behind](std::unique_ptr<nn::Executor> executor) {
@@ -186,7 +183,8 @@ TEST(SlowReplica, LetsTheOthersRunToTheEndInAsync) {
   const InProcessResult result = RunJob(Job("mode: async"), WithHeldReplica(&gate, kSteps));
   EXPECT_EQ(result.applied_min, kSteps);
   EXPECT_EQ(result.applied_max, kSteps);
-  EXPECT_GE(result.clock_lead_max, kSteps - 1) << "another was at its last minibatch while replica 0 had none";
+  EXPECT_GE(result.clock_lead_max, kSteps - 1)
+      << "another was at its last minibatch while replica 0 had none";
   EXPECT_GE(result.staleness_max, kSteps) << "its first gradient missed all of another's updates";
 }
 
@@ -223,10 +221,10 @@ TEST(DropStragglers, TrainsOnAnyClusterInAnyOrder) {
     const SyntheticJob job = Job("mode: sync, drop_stragglers: 3", 2, replicas);
     for (const auto& [servers, workers, shuffle] :
          {std::tuple{1, 2, 31}, {2, 3, 32}, {3, 4, 33}, {2, 2, 34}, {2, 6, 35}}) {
-      SCOPED_TRACE(testing::Message() << replicas << " replicas, " << servers << " servers, " << workers
-                                      << " workers");
-      const InProcessResult result =
-          RunJob(job, {.servers = servers, .workers = workers, .shuffle_seed = static_cast<uint64_t>(shuffle)});
+      SCOPED_TRACE(testing::Message()
+                   << replicas << " replicas, " << servers << " servers, " << workers << " workers");
+      const InProcessResult result = RunJob(
+          job, {.servers = servers, .workers = workers, .shuffle_seed = static_cast<uint64_t>(shuffle)});
       EXPECT_LE(result.applied_max, 2 * kSteps);
       EXPECT_EQ(result.staleness_max, 0);
       const auto shards = static_cast<int64_t>(job.plan.layout.shards().size());

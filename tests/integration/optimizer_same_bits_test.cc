@@ -2,10 +2,10 @@
 // it.
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <string>
 
 #include "server/optimizer.h"
+#include "tests/common/temporary_folder.h"
 #include "tests/integration/in_process_cluster.h"
 #include "tests/integration/synthetic_job.h"
 
@@ -26,11 +26,10 @@ constexpr char kModel[] =
 class OptimizerSameBits : public ::testing::TestWithParam<std::string> {
  protected:
   static SyntheticJob Job() {
-    const std::string folder = ::testing::TempDir() + "/optimizer_same_bits";
-    std::filesystem::create_directories(folder);
-    EXPECT_TRUE(WriteSyntheticData(folder, kSteps * kReplicas * kBatch, 10).ok());
+    const TemporaryFolder folder;
+    EXPECT_TRUE(WriteSyntheticData(folder.path(), kSteps * kReplicas * kBatch, 10).ok());
     absl::StatusOr<SyntheticJob> job =
-        MakeSyntheticJob(SyntheticJobText(folder, kModel, kReplicas, kBatch, 3));
+        MakeSyntheticJob(SyntheticJobText(folder.path(), kModel, kReplicas, kBatch, 3));
     EXPECT_TRUE(job.ok()) << job.status();
     return *std::move(job);
   }

@@ -1,9 +1,9 @@
 // The first promise: the same bits on any cluster, in any order of arrival.
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <string>
 
+#include "tests/common/temporary_folder.h"
 #include "tests/integration/in_process_cluster.h"
 #include "tests/integration/synthetic_job.h"
 
@@ -15,11 +15,10 @@ class SameBits : public ::testing::TestWithParam<const char*> {
   static constexpr int kSteps = 12;
 
   SyntheticJob Job(int replicas, int seed) {
-    const std::string folder = ::testing::TempDir() + "/same_bits";
-    std::filesystem::create_directories(folder);
-    EXPECT_TRUE(WriteSyntheticData(folder, kSteps * replicas * 4, 30).ok());
+    const TemporaryFolder folder;
+    EXPECT_TRUE(WriteSyntheticData(folder.path(), kSteps * replicas * 4, 30).ok());
     absl::StatusOr<SyntheticJob> job =
-        MakeSyntheticJob(SyntheticJobText(folder, GetParam(), replicas, 4, seed));
+        MakeSyntheticJob(SyntheticJobText(folder.path(), GetParam(), replicas, 4, seed));
     EXPECT_TRUE(job.ok()) << job.status();
     return *std::move(job);
   }

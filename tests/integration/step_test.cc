@@ -2,12 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "common/mutex.h"
+#include "tests/common/temporary_folder.h"
 #include "tests/integration/in_process_cluster.h"
 #include "tests/integration/synthetic_job.h"
 
@@ -86,17 +86,17 @@ class WatchedSender : public ExchangeSender {
   EventLog* const log_;
 };
 
-SyntheticJob MakeJob(const std::string& name, int replicas) {
-  const std::string folder = ::testing::TempDir() + "/" + name;
-  std::filesystem::create_directories(folder);
-  EXPECT_TRUE(WriteSyntheticData(folder, 3 * replicas * 4, 10).ok());
-  absl::StatusOr<SyntheticJob> job = MakeSyntheticJob(SyntheticJobText(folder, "lenet5", replicas, 4, 1));
+SyntheticJob MakeJob(int replicas) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(WriteSyntheticData(folder.path(), 3 * replicas * 4, 10).ok());
+  absl::StatusOr<SyntheticJob> job =
+      MakeSyntheticJob(SyntheticJobText(folder.path(), "lenet5", replicas, 4, 1));
   EXPECT_TRUE(job.ok()) << job.status();
   return *std::move(job);
 }
 
 TEST(Step, TheLastLayersShardIsQueuedBeforeTheFirstLayersBackwardStarts) {
-  const SyntheticJob job = MakeJob("event_order", 1);
+  const SyntheticJob job = MakeJob(1);
   EventLog log;
   InProcessOptions options;
   options.wrap_executor = [&](auto executor) {
@@ -124,7 +124,7 @@ TEST(Step, TheLastLayersShardIsQueuedBeforeTheFirstLayersBackwardStarts) {
 }
 
 TEST(Step, PullsEachVersionOncePushesOneSumAndCopiesNoMoreThanTheDesignAllows) {
-  const SyntheticJob job = MakeJob("pulls", 4);
+  const SyntheticJob job = MakeJob(4);
   InProcessOptions options;
   options.workers = 2;
   options.servers = 2;
@@ -151,7 +151,7 @@ TEST(Step, AGradientThatIsNotFiniteEndsTheRunWithLayerAndStep) {
       return WatchedExecutor::Step({images, batch.labels}, key, exchange);
     }
   };
-  const SyntheticJob job = MakeJob("nan", 1);
+  const SyntheticJob job = MakeJob(1);
   EventLog log;
   InProcessOptions options;
   options.wrap_executor = [&](auto executor) {
