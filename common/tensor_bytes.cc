@@ -93,4 +93,20 @@ void TensorBytes::AddTo(absl::Span<float> out) const {
   }
 }
 
+void TensorBytes::Reader::CopyNext(absl::Span<float> out) {
+  auto* target = reinterpret_cast<uint8_t*>(out.data());
+  for (size_t missing = out.size() * sizeof(float); missing > 0;) {
+    TESSERA_CHECK(!pieces_.empty());
+    const absl::Span<const uint8_t> left = pieces_.front().bytes.subspan(offset_);
+    const size_t taken = std::min(missing, left.size());
+    std::memcpy(target, left.data(), taken);
+    target += taken;
+    missing -= taken;
+    offset_ += taken;
+    if (taken < left.size()) continue;
+    pieces_.remove_prefix(1);
+    offset_ = 0;
+  }
+}
+
 }  // namespace tessera

@@ -35,6 +35,18 @@ class TensorBytes {
   // out[i] += value[i], under the same condition. One pass over the received bytes; nothing is copied first.
   void AddTo(absl::Span<float> out) const;
 
+  // Copies the floats out from front to back, some at a time. The TensorBytes outlives it.
+  class Reader {
+   public:
+    explicit Reader(const TensorBytes& tensor) : pieces_(tensor.pieces()) {}
+    // The next out.size() floats. So many must be left.
+    void CopyNext(absl::Span<float> out);
+
+   private:
+    absl::Span<const Piece> pieces_;  // from the one that is being read
+    size_t offset_ = 0;               // into it
+  };
+
  private:
   std::vector<Piece> pieces_;
   size_t size_bytes_ = 0;

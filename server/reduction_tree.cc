@@ -1,6 +1,7 @@
 #include "server/reduction_tree.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "common/check.h"
@@ -26,9 +27,7 @@ ReductionTree::ReductionTree(int32_t group, size_t length, std::shared_ptr<Buffe
 
 void ReductionTree::Add(ReplicaRange node, const TensorBytes& sum) {
   TESSERA_CHECK(tree_.IsNode(node));
-  const auto inside = [node](const Partial& partial) { return node.Contains(partial.node); };
-  partials_.erase(std::remove_if(partials_.begin(), partials_.end(), inside), partials_.end());
-
+  EraseInside(node);
   std::shared_ptr<TensorBuffer> total;
   for (auto sibling = tree_.Sibling(node); sibling.has_value(); sibling = tree_.Sibling(node)) {
     std::shared_ptr<TensorBuffer> other = Take(*sibling);
@@ -49,25 +48,47 @@ void ReductionTree::Add(ReplicaRange node, const TensorBytes& sum) {
   partials_.push_back({node, std::move(total)});
 }
 
-std::shared_ptr<TensorBuffer> ReductionTree::TakeRoot() {
-  TESSERA_CHECK(!partials_.empty());
-  const auto earlier = [](const Partial& a, const Partial& b) { return a.node.first < b.node.first; };
-  std::sort(partials_.begin(), partials_.end(), earlier);
-  // Level by level: of a node of `width` replicas at most two children are left, and they are neighbours.
-  for (int64_t width = 2; partials_.size() > 1; width *= 2) {
+RoundSum ReductionTree::Complete(ReplicaRange node, const TensorBytes& sum) {
+  TESSERA_CHECK(tree_.IsNode(node));
+  EraseInside(node);
+  std::vector<std::shared_ptr<TensorBuffer>> partials;
+  for (int64_t width = 2; !partials_.empty(); width *= 2) {
+    // All that is held under the ancestor of this width and was not under the one below: the sibling of that.
+    std::shared_ptr<TensorBuffer> sibling = TakeSumWithin(node.first, width);
+    if (sibling != nullptr) partials.push_back(std::move(sibling));
+  }
+  return RoundSum(sum, std::move(partials));
+}
+
+void ReductionTree::EraseInside(ReplicaRange node) {
+  const auto inside = [node](const Partial& partial) { return node.Contains(partial.node); };
+  partials_.erase(std::remove_if(partials_.begin(), partials_.end(), inside), partials_.end());
+}
+
+// Takes out all that is held under the aligned range of `width` replicas around `first`, and adds it up level
+// by level; null when there is nothing.
+std::shared_ptr<TensorBuffer> ReductionTree::TakeSumWithin(ReplicaId first, int64_t width) {
+  const auto outside = [&](const Partial& partial) { return partial.node.first / width != first / width; };
+  const auto begin = std::stable_partition(partials_.begin(), partials_.end(), outside);
+  std::vector<Partial> taken(std::make_move_iterator(begin), std::make_move_iterator(partials_.end()));
+  partials_.erase(begin, partials_.end());
+  if (taken.empty()) return nullptr;
+  // Where replicas are missing, more than one may be there.
+  std::sort(taken.begin(), taken.end(),
+            [](const Partial& a, const Partial& b) { return a.node.first < b.node.first; });
+  for (int64_t pair = 2; taken.size() > 1; pair *= 2) {
+    // Of a node of `pair` replicas at most two children are left, and they are neighbours.
     std::vector<Partial> level;
-    for (Partial& partial : partials_) {
-      if (!level.empty() && level.back().node.first / width == partial.node.first / width) {
+    for (Partial& partial : taken) {
+      if (!level.empty() && level.back().node.first / pair == partial.node.first / pair) {
         AddTo(*partial.sum, *level.back().sum);
       } else {
         level.push_back(std::move(partial));
       }
     }
-    partials_ = std::move(level);
+    taken = std::move(level);
   }
-  std::shared_ptr<TensorBuffer> root = std::move(partials_.front().sum);
-  partials_.clear();
-  return root;
+  return std::move(taken.front().sum);
 }
 
 // The sum held for exactly `node`, no longer held; null if there is none.

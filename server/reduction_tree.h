@@ -2,8 +2,9 @@
 // partial sums of two siblings are added as soon as both are there, and so on upwards. IEEE addition is
 // commutative, so the bits depend on the tree alone, never on the order of arrival or on who summed a
 // subtree. Which pushes count is decided before (ConsistencyPolicy): the tree does not know of clocks.
-// Memory: at most ceil(group/2) buffers between two calls. Not thread-safe; the shard's lock guards it.
-// Source: DESIGN.md section 5 and section 14, rules 1, 2 and 4.
+// Memory: at most ceil(group/2) buffers between two calls, none in a group of one: the push that completes a
+// round is never held. Not thread-safe; the shard's lock guards it. Source: DESIGN.md section 5 and section
+// 14, rules 1, 2 and 4.
 #pragma once
 
 #include <memory>
@@ -14,6 +15,7 @@
 #include "common/tensor_buffer.h"
 #include "common/tensor_bytes.h"
 #include "common/types.h"
+#include "server/round_sum.h"
 
 namespace tessera {
 
@@ -28,9 +30,10 @@ class ReductionTree {
   // floats.
   void Add(ReplicaRange node, const TensorBytes& sum);
 
-  // Takes out the sum of all that is held, in the order of the tree (where a child is missing, the other
-  // stands for both), and leaves the tree empty for the next round. Something must be held.
-  std::shared_ptr<TensorBuffer> TakeRoot();
+  // The same for the push that completes the round: what the sum of all that is held and `sum` is made of, in
+  // the order of the tree (where a child is missing, the other stands for both). Leaves the tree empty for
+  // the next round. `sum` outlives the result; nothing of it is copied.
+  RoundSum Complete(ReplicaRange node, const TensorBytes& sum);
 
   // Bytes that Add has copied so far, and not added: of two siblings the first.
   int64_t copied_bytes() const { return copied_bytes_; }
@@ -42,7 +45,9 @@ class ReductionTree {
     ReplicaRange node;
     std::shared_ptr<TensorBuffer> sum;
   };
+  void EraseInside(ReplicaRange node);
   std::shared_ptr<TensorBuffer> Take(ReplicaRange node);
+  std::shared_ptr<TensorBuffer> TakeSumWithin(ReplicaId first, int64_t width);
 
   ReplicaTree tree_;
   size_t length_;

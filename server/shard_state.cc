@@ -125,29 +125,29 @@ absl::StatusOr<ConsistencyPolicy::Action> ShardState::PushLocked(const PushHeade
   TESSERA_RETURN_IF_ERROR(CheckPushLocked(header, gradient));
   TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action,
                            policy_.OnPush(header.replicas, header.clock));
-  if (action == ConsistencyPolicy::Action::kHold || action == ConsistencyPolicy::Action::kApplyRound) {
-    AddLocked(header, gradient);
+  const bool completes = action == ConsistencyPolicy::Action::kApplyRound;
+  if (!completes && action != ConsistencyPolicy::Action::kHold) return action;
+  for (ReplicaId replica = header.replicas.first; replica <= header.replicas.last; ++replica) {
+    base_versions_[replica] = header.base_version;
   }
-  if (action == ConsistencyPolicy::Action::kApplyRound) {
-    ApplyRoundLocked(policy_.GroupOf(header.replicas.first));
+  if (completes) {
+    ApplyRoundLocked(header, gradient);
+  } else {
+    trees_[policy_.GroupOf(header.replicas.first)].Add(InGroupLocked(header), gradient);
   }
   return action;
 }
 
-void ShardState::AddLocked(const PushHeader& header, const TensorBytes& gradient) {
-  const int32_t group = policy_.GroupOf(header.replicas.first);
-  const ReplicaId base = group * options_.group;
-  trees_[group].Add({header.replicas.first - base, header.replicas.last - base}, gradient);
-  for (ReplicaId replica = header.replicas.first; replica <= header.replicas.last; ++replica) {
-    base_versions_[replica] = header.base_version;
-  }
+ReplicaRange ShardState::InGroupLocked(const PushHeader& header) const {
+  const ReplicaId first = policy_.GroupOf(header.replicas.first) * options_.group;
+  return {header.replicas.first - first, header.replicas.last - first};
 }
 
-void ShardState::ApplyRoundLocked(int32_t group) {
+void ShardState::ApplyRoundLocked(const PushHeader& header, const TensorBytes& gradient) {
+  const int32_t group = policy_.GroupOf(header.replicas.first);
   const SharedTensor read = keeps_reads_ ? TakeReadLocked(group) : nullptr;  // groups are single replicas
   const std::vector<int64_t> staleness = TakeStalenessLocked(group);
   shared_.staleness->Record(staleness, policy_.LastRoundLead(group));
-  const std::shared_ptr<TensorBuffer> sum = trees_[group].TakeRoot();
   // Nobody can ask for the old spare any more (the lock is held): its buffer may become the new version's.
   previous_.weights.reset();
   const std::shared_ptr<TensorBuffer> next = shared_.pool->Take(length_);
@@ -155,7 +155,8 @@ void ShardState::ApplyRoundLocked(int32_t group) {
                                   .progress = static_cast<double>(applied_pushes_) / options_.replicas,
                                   .staleness = staleness,
                                   .read = read.get()};
-  updater_.Apply(round, current_.weights->span(), sum->span(), next->span());
+  updater_.Apply(round, current_.weights->span(), trees_[group].Complete(InGroupLocked(header), gradient),
+                 next->span());
   applied_pushes_ += static_cast<int64_t>(staleness.size());
   ShardVersion applied = std::exchange(current_, {current_.version + 1, next});
   if (exact_versions_) previous_ = std::move(applied);

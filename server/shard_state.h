@@ -93,8 +93,11 @@ class ShardState {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ConsistencyPolicy::Action> PushLocked(const PushHeader& header, const TensorBytes& gradient)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void AddLocked(const PushHeader& header, const TensorBytes& gradient) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ApplyRoundLocked(int32_t group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Applies the round that `gradient` completes.
+  void ApplyRoundLocked(const PushHeader& header, const TensorBytes& gradient)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The replicas of `header`, counted from their group's first.
+  ReplicaRange InGroupLocked(const PushHeader& header) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The staleness of the group's replicas in the round; their base versions are forgotten.
   std::vector<int64_t> TakeStalenessLocked(int32_t group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // With delay compensation: the weights that the push of `replica` was computed on, or null; forgotten too.

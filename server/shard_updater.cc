@@ -1,10 +1,15 @@
 #include "server/shard_updater.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
+
+#include "absl/container/inlined_vector.h"
 
 namespace tessera {
 namespace {
+
+constexpr size_t kPiece = 2048;  // 8 KiB of each tensor at a time
 
 void Divide(absl::Span<float> values, float divisor) {
   if (divisor == 1) return;
@@ -44,31 +49,39 @@ ShardUpdater::ShardUpdater(UpdateRule rule, size_t length, std::vector<UpdateRan
   if (correction.compensates() && correction.adaptive) mean_square_ = Filled(length_, 0);
 }
 
-void ShardUpdater::Apply(const Round& round, absl::Span<const float> weights, absl::Span<float> sum,
+void ShardUpdater::Apply(const Round& round, absl::Span<const float> weights, RoundSum sum,
                          absl::Span<float> next) {
-  Divide(sum, static_cast<float>(round.staleness.size()));
-  if (rule_.correction.compensates()) Compensate(round, weights, sum);
+  const auto count = static_cast<float>(round.staleness.size());
   const UpdateContext context{rule_.LearningRate(round.progress, round.staleness), round.update};
+  std::array<float, kPiece> piece;
+  absl::InlinedVector<absl::Span<float>, 2> slots(slots_.size());
   for (const UpdateRange& range : ranges_) {
-    std::vector<absl::Span<float>> slots;
-    for (const auto& slot : slots_) slots.push_back(slot->span().subspan(range.offset, range.length));
     const Optimizer& optimizer = range.undecayed ? *rule_.undecayed : *rule_.optimizer;
-    optimizer.Apply(context, weights.subspan(range.offset, range.length),
-                    sum.subspan(range.offset, range.length), slots, next.subspan(range.offset, range.length));
+    for (size_t done = 0; done < range.length;) {
+      const size_t offset = range.offset + done, length = std::min(range.length - done, kPiece);
+      const absl::Span<float> gradient = absl::MakeSpan(piece).first(length);
+      sum.ReadNext(gradient);
+      Divide(gradient, count);
+      if (rule_.correction.compensates()) Compensate(round, weights, offset, gradient);
+      for (size_t s = 0; s < slots.size(); ++s) slots[s] = slots_[s]->span().subspan(offset, length);
+      optimizer.Apply(context, weights.subspan(offset, length), gradient, slots,
+                      next.subspan(offset, length));
+      done += length;
+    }
   }
 }
 
-void ShardUpdater::Compensate(const Round& round, absl::Span<const float> weights,
+void ShardUpdater::Compensate(const Round& round, absl::Span<const float> weights, size_t offset,
                               absl::Span<float> gradient) {
-  absl::Span<const float> mean_square;
+  absl::Span<float> mean_square;
   if (mean_square_ != nullptr) {
-    UpdateMeanSquare(gradient, mean_square_->span());
-    mean_square = mean_square_->span();
+    mean_square = mean_square_->span().subspan(offset, gradient.size());
+    UpdateMeanSquare(gradient, mean_square);
   }
   // Without drift there is nothing to add, and a square that overflows would make NaN of it.
   if (round.read == nullptr || round.read->data() == weights.data()) return;
-  CompensateDelay(static_cast<float>(rule_.correction.lambda), weights, round.read->span(), mean_square,
-                  gradient);
+  CompensateDelay(static_cast<float>(rule_.correction.lambda), weights.subspan(offset, gradient.size()),
+                  round.read->span().subspan(offset, gradient.size()), mean_square, gradient);
 }
 
 }  // namespace tessera

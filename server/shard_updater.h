@@ -12,6 +12,7 @@
 #include "common/shard_layout.h"
 #include "common/tensor_buffer.h"
 #include "common/types.h"
+#include "server/round_sum.h"
 #include "server/update_rule.h"
 
 namespace tessera {
@@ -41,16 +42,18 @@ class ShardUpdater {
   // `ranges` make up a shard of `length` elements.
   ShardUpdater(UpdateRule rule, size_t length, std::vector<UpdateRange> ranges);
 
-  // next = rule(weights, the mean of `sum` over the round's replicas). `sum` is overwritten. All spans have
-  // the shard's length; `next` aliases none.
-  void Apply(const Round& round, absl::Span<const float> weights, absl::Span<float> sum,
-             absl::Span<float> next);
+  // next = rule(weights, the mean of `sum` over the round's replicas), in one pass over memory: piece by
+  // piece, each small enough for the first cache, the sum is added up, divided, corrected and applied. `sum`
+  // has all its elements still to be read. All spans have the shard's length; `next` aliases none.
+  void Apply(const Round& round, absl::Span<const float> weights, RoundSum sum, absl::Span<float> next);
 
   const UpdateRule& rule() const { return rule_; }
   size_t length() const { return length_; }
 
  private:
-  void Compensate(const Round& round, absl::Span<const float> weights, absl::Span<float> gradient);
+  // The elements from `offset` on, as many as `gradient` has.
+  void Compensate(const Round& round, absl::Span<const float> weights, size_t offset,
+                  absl::Span<float> gradient);
 
   UpdateRule rule_;
   size_t length_;

@@ -93,6 +93,27 @@ TEST(TensorBytes, CutsAnywhereGiveTheSameSums) {
   }
 }
 
+TEST(TensorBytes, ReaderGivesTheFloatsInOrderWhateverThePiecesAndTheLengths) {
+  const SharedTensor tensor = Counting(9);
+  for (size_t cut = 0; cut <= 36; ++cut) {
+    const TensorBytes bytes = Cut(tensor, {cut});
+    for (size_t length = 1; length <= 9; ++length) {
+      TensorBytes::Reader reader(bytes);
+      std::vector<float> out(9);
+      for (size_t done = 0; done < 9; done += length) {
+        reader.CopyNext(absl::MakeSpan(out).subspan(done, std::min<size_t>(length, 9 - done)));
+      }
+      ASSERT_THAT(out, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9)) << cut << ", " << length;
+    }
+  }
+}
+
+TEST(TensorBytesDeathTest, ReadingPastTheEndIsABrokenInvariant) {
+  const TensorBytes bytes(Counting(3));
+  std::vector<float> out(4);
+  EXPECT_DEATH(TensorBytes::Reader(bytes).CopyNext(absl::MakeSpan(out)), "broken invariant");
+}
+
 TEST(TensorBytesDeathTest, OutputOfAnotherLengthIsABrokenInvariant) {
   std::vector<float> out(2);
   EXPECT_DEATH(TensorBytes(Counting(3)).AddTo(absl::MakeSpan(out)), "broken invariant");

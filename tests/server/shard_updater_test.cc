@@ -94,6 +94,35 @@ TEST(ShardUpdater, RangesGiveTheSameBitsForAnyCut) {
   }
 }
 
+// An update goes through a shard in pieces: a long shard has the bits of many short ones.
+TEST(ShardUpdater, LongShardsGiveTheBitsOfShortOnes) {
+  constexpr int64_t kLength = 10'001;
+  const auto train = [](int64_t shard_elements) {
+    std::mt19937 random(6);
+    const ShardLayout layout = TestLayout(kLength, shard_elements * static_cast<int64_t>(sizeof(float)));
+    ParameterStoreOptions options = DecayingOptions(false);
+    options.consistency.replicas = options.consistency.group = 3;
+    const std::vector<Floats> gradients = {RandomFloats(random, kLength), RandomFloats(random, kLength),
+                                           RandomFloats(random, kLength)};
+    Floats weights;
+    for (const Shard& shard : layout.shards()) {
+      if (shard.block != 0) continue;
+      const auto store = ParameterStore::Create(options, layout, {shard.id}).value();
+      for (const ReplicaId replica : {1, 2, 0}) {
+        const auto from = gradients[static_cast<size_t>(replica)].begin() + shard.offset;
+        EXPECT_TRUE(
+            store->Push({shard.id, {replica, replica}, 0, 0}, Bytes({from, from + shard.length})).ok());
+      }
+      const Floats part = Weights(*store, shard.id);
+      weights.insert(weights.end(), part.begin(), part.end());
+    }
+    return weights;
+  };
+  const Floats whole = train(kLength);
+  EXPECT_TRUE(SameBits(train(100), whole));
+  EXPECT_TRUE(SameBits(train(5'000), whole));
+}
+
 TEST(ShardUpdater, TwoOptimizersOfDifferentSlotsAreRefused) {
   auto options = DecayingOptions(true);
   options.undecayed_optimizer = OptimizerRegistry::Create("optimizer", "sgd", {{"lr", "0.5"}}).value();

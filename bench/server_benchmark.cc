@@ -1,0 +1,106 @@
+// What a server does with a push, without the wire: reduction, optimizer and the new version, through the
+// real store, beside a plain copy in the same run. Bytes are those that must move between memory and the
+// processor: each tensor that is read or written counts once. The model is larger than the caches, as it is
+// when a step goes by between two pushes of a shard.
+#include <benchmark/benchmark.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/parameter_store.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kShardBytes = 512 << 10;
+constexpr int64_t kShards = 128;  // 64 MiB
+constexpr int64_t kShardLength = kShardBytes / static_cast<int64_t>(sizeof(float));
+
+// One layer of kShards shards.
+ShardLayout Layout() {
+  const Initializer uniform{Initializer::Kind::kUniform, 0.01F};
+  return ShardLayout::Create({{"fc",
+                               ParameterKind::kWeight,
+                               {{"fc.weight", {kShards, kShardLength}, ParameterKind::kWeight, uniform}}}},
+                             kShardBytes)
+      .value();
+}
+
+std::unique_ptr<ParameterStore> Store(const std::string& optimizer, int32_t replicas) {
+  ParameterStoreOptions options;
+  options.consistency.replicas = options.consistency.group = replicas;
+  options.optimizer = OptimizerRegistry::Create("optimizer", optimizer, {{"lr", "0.01"}}).value();
+  options.schedule = CreateSchedule("constant", {}, {}).value();
+  const ShardLayout layout = Layout();
+  std::vector<ShardId> held;
+  for (const Shard& shard : layout.shards()) held.push_back(shard.id);
+  return ParameterStore::Create(std::move(options), layout, held).value();
+}
+
+std::vector<TensorBytes> Gradients() {
+  std::vector<TensorBytes> gradients;
+  for (int64_t i = 0; i < kShards; ++i) {
+    auto gradient = std::make_shared<TensorBuffer>(kShardLength);
+    for (float& value : gradient->span()) value = 1e-3F;
+    gradients.emplace_back(std::move(gradient));
+  }
+  return gradients;
+}
+
+// Tensors that a round of `replicas` pushes must read and write: every gradient; each pair's first sum,
+// written and read back; weights and new weights; each slot, read and written. The sum of all of them is
+// never written.
+int64_t TensorsMoved(int64_t replicas, int64_t slots) {
+  const int64_t partial_sums = replicas - 1;
+  return replicas + 2 * partial_sums + 2 + 2 * slots;
+}
+
+// One iteration is one round of one shard.
+void Round(benchmark::State& state, const std::string& optimizer, int64_t slots) {
+  const auto replicas = static_cast<int32_t>(state.range(0));
+  const std::unique_ptr<ParameterStore> store = Store(optimizer, replicas);
+  const std::vector<TensorBytes> gradients = Gradients();
+  Clock clock = 0;
+  ShardId shard = 0;
+  for (auto _ : state) {
+    for (ReplicaId replica = 0; replica < replicas; ++replica) {
+      const TensorBytes& gradient = gradients[static_cast<size_t>((shard + replica) % kShards)];
+      if (!store->Push({shard, {replica, replica}, clock, clock}, gradient).ok())
+        state.SkipWithError("a push failed");
+    }
+    if (++shard == kShards) shard = 0, ++clock;
+  }
+  state.SetBytesProcessed(state.iterations() * kShardBytes * TensorsMoved(replicas, slots));
+  state.SetItemsProcessed(state.iterations() * replicas);  // pushes
+}
+
+void Sgd(benchmark::State& state) { Round(state, "sgd", 0); }
+void Momentum(benchmark::State& state) { Round(state, "momentum", 1); }
+void Adam(benchmark::State& state) { Round(state, "adam", 2); }
+
+// The machine's copy bandwidth, shard by shard over as much memory as momentum with one replica goes through
+// (gradients, two versions, a slot): bytes read and bytes written.
+void Copy(benchmark::State& state) {
+  std::vector<std::unique_ptr<TensorBuffer>> buffers;
+  for (int64_t i = 0; i < 4 * kShards; ++i) {
+    buffers.push_back(std::make_unique<TensorBuffer>(kShardLength));
+    std::memset(buffers.back()->data(), 0, kShardBytes);
+  }
+  size_t at = 0;
+  for (auto _ : state) {
+    std::memcpy(buffers[at]->data(), buffers[at + 1]->data(), kShardBytes);
+    benchmark::ClobberMemory();
+    at = (at + 2) % buffers.size();
+  }
+  state.SetBytesProcessed(state.iterations() * 2 * kShardBytes);
+}
+
+BENCHMARK(Copy);
+BENCHMARK(Sgd)->Arg(1)->Arg(2)->Arg(4);
+BENCHMARK(Momentum)->Arg(1)->Arg(2)->Arg(4);
+BENCHMARK(Adam)->Arg(1);
+
+}  // namespace
+}  // namespace tessera
