@@ -23,7 +23,12 @@ float* Aligned(std::byte* block) {
 TensorBuffer::TensorBuffer(size_t length)
     : length_(length), block_(new std::byte[BlockBytes(length)]), data_(Aligned(block_.get())) {}
 
-TensorBuffer::~TensorBuffer() = default;
+TensorBuffer::TensorBuffer(size_t length, float* floats, std::shared_ptr<TensorMemory> memory)
+    : length_(length), memory_(std::move(memory)), data_(floats) {}
+
+TensorBuffer::~TensorBuffer() {
+  if (memory_ != nullptr) memory_->Free(data_, length_);
+}
 
 // Owned by the pool and, weakly, by every buffer that is out.
 struct BufferPool::State {
@@ -55,9 +60,15 @@ struct BufferPool::State {
   size_t idle_bytes ABSL_GUARDED_BY(mutex) = 0;
 };
 
-BufferPool::BufferPool(size_t max_idle_bytes) : state_(std::make_shared<State>(max_idle_bytes)) {}
+BufferPool::BufferPool(size_t max_idle_bytes, std::shared_ptr<TensorMemory> memory)
+    : memory_(std::move(memory)), state_(std::make_shared<State>(max_idle_bytes)) {}
 
 std::shared_ptr<TensorBuffer> BufferPool::Take(size_t length) {
+  if (memory_ != nullptr) {
+    if (float* const floats = memory_->Allocate(length)) {
+      return std::make_shared<TensorBuffer>(length, floats, memory_);
+    }
+  }
   std::unique_ptr<TensorBuffer> buffer = state_->TakeIdle(length);
   if (buffer == nullptr) buffer = std::make_unique<TensorBuffer>(length);
   return {buffer.release(), [home = std::weak_ptr<State>(state_)](TensorBuffer* returned) {

@@ -10,11 +10,24 @@
 
 namespace tessera {
 
+// Memory for floats from elsewhere than the heap. Thread-safe.
+class TensorMemory {
+ public:
+  virtual ~TensorMemory() = default;
+  // Room for `length` floats, 64-byte aligned, contents undefined; null when there is none left.
+  virtual float* Allocate(size_t length) = 0;
+  // Gives back what Allocate(length) gave.
+  virtual void Free(float* floats, size_t length) = 0;
+};
+
 // A block of float32, 64-byte aligned, of fixed length; contents start undefined.
 // Not thread-safe while written.
 class TensorBuffer {
  public:
+  // On the heap.
   explicit TensorBuffer(size_t length);
+  // In `memory`, which gave `floats` for it and gets them back.
+  TensorBuffer(size_t length, float* floats, std::shared_ptr<TensorMemory> memory);
   ~TensorBuffer();
   TensorBuffer(const TensorBuffer&) = delete;
   TensorBuffer& operator=(const TensorBuffer&) = delete;
@@ -27,7 +40,8 @@ class TensorBuffer {
 
  private:
   const size_t length_;
-  const std::unique_ptr<std::byte[]> block_;  // contains the floats
+  const std::unique_ptr<std::byte[]> block_;  // contains the floats; null if they are in memory_
+  const std::shared_ptr<TensorMemory> memory_;
   float* const data_;
 };
 
@@ -37,8 +51,9 @@ using SharedTensor = std::shared_ptr<const TensorBuffer>;
 // to the pool when its last reference goes, also after the pool itself is gone (it is then freed).
 class BufferPool {
  public:
-  // Keeps at most `max_idle_bytes` of unused buffers; what comes back above that is freed.
-  explicit BufferPool(size_t max_idle_bytes);
+  // Takes buffers from `memory` while it has room, and from the heap when it has none or is null. Keeps at
+  // most `max_idle_bytes` of unused buffers of the heap; what comes back above that is freed.
+  explicit BufferPool(size_t max_idle_bytes, std::shared_ptr<TensorMemory> memory = nullptr);
 
   // A buffer of `length` floats with undefined contents.
   std::shared_ptr<TensorBuffer> Take(size_t length);
@@ -47,7 +62,8 @@ class BufferPool {
 
  private:
   struct State;
-  std::shared_ptr<State> state_;
+  const std::shared_ptr<TensorMemory> memory_;
+  const std::shared_ptr<State> state_;
 };
 
 }  // namespace tessera
