@@ -11,12 +11,13 @@ import sys
 # module: (files, modules it may include, third-party headers that it may not). The first pattern that fits counts.
 MODULES = {
     "proto": (["proto/*"], [], []),
-    "rpc": (["common/rpc/*"], ["common", "proto"], ["yaml-cpp", "dnnl"]),
+    "shared memory": (["common/shared_memory/*"], ["common"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
+    "rpc": (["common/rpc/*"], ["common", "shared memory", "proto"], ["yaml-cpp", "dnnl"]),
     "common": (["common/*"], [], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "config": (["config/*"], ["common"], ["grpc", "dnnl"]),
     "server daemon": (
         ["server/main.cc", "server/server_node.*", "server/grpc_*"],
-        ["server core", "common", "rpc", "proto", "config"],
+        ["server core", "common", "shared memory", "rpc", "proto", "config"],
         ["yaml-cpp", "dnnl"],
     ),
     "server core": (["server/*"], ["common"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
@@ -27,7 +28,7 @@ MODULES = {
     "job": (["job/*"], ["common", "config", "nn", "data"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "worker daemon": (
         ["worker/main.cc", "worker/worker_node.*"],
-        ["worker core", "common", "rpc", "proto", "config", "job", "nn", "data", "cpu", "reference"],
+        ["worker core", "common", "shared memory", "rpc", "proto", "config", "job", "nn", "data", "cpu", "reference"],
         ["yaml-cpp", "dnnl"],
     ),
     "worker core": (["worker/*"], ["common", "nn", "data"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),

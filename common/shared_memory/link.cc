@@ -1,0 +1,115 @@
+#include "common/shared_memory/link.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
+
+namespace tessera {
+
+SharedMemoryLink::SharedMemoryLink(OutboxSource source) : source_(std::move(source)) {}
+
+SharedMemoryHeader SharedMemoryLink::OnSend(ExchangeMessage* message) {
+  SharedMemoryHeader header;
+  if (message->kind == MessageKind::kHello) {
+    Greet(&header);
+    return header;
+  }
+  if (!inbox_.has_value()) return header;
+  header.mapped = std::exchange(announce_, false);
+  header.consumed = inbox_->TakeConsumed();
+  header.tensor = Refer(message->tensor);
+  if (header.tensor.has_value()) message->tensor = TensorBytes();
+  return header;
+}
+
+void SharedMemoryLink::Greet(SharedMemoryHeader* header) {
+  const OutboxSource source = std::exchange(source_, nullptr);
+  if (source == nullptr) return;
+  std::shared_ptr<Outbox> outbox = source();
+  // Who answers a hello offers only what can be used: a peer of another machine learns nothing of ours.
+  const bool answers = greeted_by_peer_;
+  if (outbox == nullptr || (answers && !peer_offer_.has_value())) return;
+  if (answers && !Map(*peer_offer_)) return;
+  outbox_ = std::move(outbox);
+  header->offer = outbox_->segment()->offer();
+  header->mapped = answers;
+}
+
+std::optional<SharedTensorReference> SharedMemoryLink::Refer(const TensorBytes& tensor) {
+  if (!peer_maps_ || tensor.pieces().size() != 1) return std::nullopt;
+  const TensorBytes::Piece& piece = tensor.pieces().front();
+  const std::optional<uint64_t> offset = outbox_->segment()->OffsetOf(piece.bytes);
+  if (!offset.has_value()) return std::nullopt;
+  outbox_->ReleaseDead();
+  outbox_->CountShared(piece.bytes.size());
+  under_way_.push_back(piece.owner);
+  return SharedTensorReference{++sent_, *offset, piece.bytes.size()};
+}
+
+absl::Status SharedMemoryLink::OnReceive(const SharedMemoryHeader& header, ExchangeMessage* message) {
+  if (message->kind == MessageKind::kHello) return OnHello(header);
+  if (header.mapped) {
+    if (!inbox_.has_value()) return absl::InvalidArgumentError("it has mapped what was not offered to it");
+    if (!std::exchange(peer_maps_, true)) TellShared();
+  }
+  if (header.consumed > sent_) {
+    return absl::InvalidArgumentError(absl::StrCat("it has consumed tensor ", header.consumed,
+                                                   " in shared memory, but ", sent_, " were sent"));
+  }
+  for (; consumed_ < header.consumed; ++consumed_) under_way_.pop_front();
+  if (!header.tensor.has_value()) return absl::OkStatus();
+  if (!inbox_.has_value() || message->tensor.size_bytes() > 0) {
+    return absl::InvalidArgumentError("a tensor in shared memory that was not agreed on");
+  }
+  TESSERA_ASSIGN_OR_RETURN(TensorBytes::Piece piece, inbox_->Take(*header.tensor));
+  outbox_->CountShared(piece.bytes.size());
+  message->tensor.Append(std::move(piece));
+  return absl::OkStatus();
+}
+
+absl::Status SharedMemoryLink::OnHello(const SharedMemoryHeader& header) {
+  if (std::exchange(greeted_by_peer_, true)) return absl::OkStatus();  // a second one: those above refuse it
+  if (header.mapped && outbox_ == nullptr) {
+    return absl::InvalidArgumentError("it has mapped what was not offered to it");
+  }
+  const bool asked = outbox_ != nullptr;
+  if (!asked) {
+    peer_offer_ = header.offer;
+  } else if (!header.mapped || !header.offer.has_value()) {
+    outbox_ = nullptr;
+    news_ = "tensors go over TCP: the peer that we offered shared memory does not take it";
+  } else if (Map(*header.offer)) {
+    announce_ = true;
+    peer_maps_ = true;
+    TellShared();
+  }
+  return absl::OkStatus();
+}
+
+bool SharedMemoryLink::Map(const SharedMemoryOffer& offer) {
+  absl::StatusOr<std::shared_ptr<const SegmentView>> view = SegmentView::Open(offer);
+  if (view.ok()) {
+    inbox_.emplace(*std::move(view));
+    peer_pid_ = offer.pid;
+  } else {
+    news_ = absl::StrCat("tensors go over TCP, no memory is shared: ", view.status().message());
+  }
+  return inbox_.has_value();
+}
+
+void SharedMemoryLink::TellShared() {
+  news_ = absl::StrCat("tensors from and to process ", peer_pid_, " go through shared memory");
+}
+
+std::string SharedMemoryLink::TakeNews() { return std::exchange(news_, {}); }
+
+void SharedMemoryLink::Close() {
+  if (!under_way_.empty()) outbox_->Withhold(inbox_->peer(), {under_way_.begin(), under_way_.end()});
+  under_way_.clear();
+  peer_maps_ = false;
+  inbox_.reset();
+}
+
+}  // namespace tessera

@@ -1,0 +1,75 @@
+// Shared memory between the two ends of one connection: how they find that they share a machine, and what
+// each message says about it. A state machine beside the connection's queue; the connection holds the lock.
+//
+//   client                                                server
+//   HELLO { its offer }                 ───────────────►  maps the client's segment
+//   maps the server's segment           ◄───────────────  HELLO { its offer, mapped }
+//   CREDIT { mapped }                   ───────────────►
+//
+// From `mapped` on, a side may send a tensor that lies in its segment as a reference. Both or neither: where
+// one of them can not map the other's, or has no outbox, tensors go as bytes both ways and nobody is told of
+// an error.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/exchange.h"
+#include "common/shared_memory/header.h"
+#include "common/shared_memory/inbox.h"
+#include "common/shared_memory/outbox.h"
+
+namespace tessera {
+
+// Not thread-safe; see Inbox for the tensors that it gives.
+class SharedMemoryLink {
+ public:
+  // Gives this process's outbox, or null: asked once, when the hello is about to go.
+  using OutboxSource = std::function<std::shared_ptr<Outbox>()>;
+  explicit SharedMemoryLink(OutboxSource source);
+
+  // What `message`, which is written next, says about shared memory. Its tensor is taken out if it goes as a
+  // reference, and kept alive until the peer has consumed it.
+  SharedMemoryHeader OnSend(ExchangeMessage* message);
+
+  // What came with `message`, which gets its tensor if that came as a reference. Errors: kInvalidArgument, a
+  // tensor that was not agreed on, those of Inbox::Take, and more consumed than was sent.
+  absl::Status OnReceive(const SharedMemoryHeader& header, ExchangeMessage* message);
+
+  // A message must go soon, whichever, to tell the peer that its segment was mapped.
+  bool HasAnnouncement() const { return announce_; }
+  // One line, once, that says how tensors travel; empty while that is not news.
+  std::string TakeNews();
+
+  // The connection is over. What the peer may still be reading is withheld from reuse while it lives.
+  void Close();
+
+ private:
+  void Greet(SharedMemoryHeader* header);
+  absl::Status OnHello(const SharedMemoryHeader& header);
+  // Maps the peer's segment; false, and news, if it can not be.
+  bool Map(const SharedMemoryOffer& offer);
+  void TellShared();
+  // What stands for `tensor`, which lies in our segment; nothing if its bytes must go.
+  std::optional<SharedTensorReference> Refer(const TensorBytes& tensor);
+
+  OutboxSource source_;
+  std::shared_ptr<Outbox> outbox_;  // once it has been offered
+  std::optional<Inbox> inbox_;      // once the peer's is mapped
+  int64_t peer_pid_ = 0;
+  bool greeted_by_peer_ = false;
+  std::optional<SharedMemoryOffer> peer_offer_;  // of its hello, until ours goes
+  bool peer_maps_ = false;                       // it has mapped ours: references may go
+  bool announce_ = false;
+  std::string news_;
+  uint64_t sent_ = 0;                                  // sequence number of the last reference
+  uint64_t consumed_ = 0;                              // by the peer, all up to this one
+  std::deque<std::shared_ptr<const void>> under_way_;  // the tensors after that
+};
+
+}  // namespace tessera

@@ -1,0 +1,271 @@
+#include "common/shared_memory/link.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/common/shared_memory/child.h"
+
+namespace tessera {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kFloats = 1024;  // of a page: the segments have room for kTensors of them
+constexpr size_t kTensors = 4;
+
+std::shared_ptr<Outbox> MakeOutbox() { return *Outbox::Create(kTensors * kFloats * sizeof(float)); }
+
+ExchangeMessage Message(MessageKind kind, TensorBytes tensor = {}) {
+  ExchangeMessage message;
+  message.kind = kind;
+  message.tensor = std::move(tensor);
+  return message;
+}
+
+// One end of a connection, with a pool of its outbox.
+struct End {
+  explicit End(std::shared_ptr<Outbox> box)
+      : outbox(std::move(box)),
+        pool(0, outbox == nullptr ? nullptr : outbox->segment()),
+        link([outbox = outbox] { return outbox; }) {}
+
+  std::shared_ptr<TensorBuffer> Tensor(float value) {
+    std::shared_ptr<TensorBuffer> tensor = pool.Take(kFloats);
+    std::fill_n(tensor->data(), kFloats, value);
+    return tensor;
+  }
+  SharedMemoryHeader Send(ExchangeMessage message) { return link.OnSend(&message); }
+  SharedMemoryHeader SendTensor(float value) {
+    return Send(Message(MessageKind::kPush, TensorBytes(Tensor(value))));
+  }
+  // Tensors that the pool could still take from the segment.
+  size_t Room() {
+    std::vector<float*> given;
+    while (float* const floats = outbox->segment()->Allocate(kFloats)) given.push_back(floats);
+    for (float* floats : given) outbox->segment()->Free(floats, kFloats);
+    return given.size();
+  }
+
+  std::shared_ptr<Outbox> outbox;
+  BufferPool pool;
+  SharedMemoryLink link;
+};
+
+class Link : public ::testing::Test {
+ protected:
+  static absl::Status Deliver(const SharedMemoryHeader& header, End* to,
+                              MessageKind kind = MessageKind::kPush) {
+    ExchangeMessage message = Message(kind);
+    return to->link.OnReceive(header, &message);
+  }
+  static ExchangeMessage Received(const SharedMemoryHeader& header, End* to) {
+    ExchangeMessage message = Message(MessageKind::kPush);
+    EXPECT_TRUE(to->link.OnReceive(header, &message).ok());
+    return message;
+  }
+  void Greet() {
+    EXPECT_TRUE(Deliver(client_.Send(Message(MessageKind::kHello)), &server_, MessageKind::kHello).ok());
+    EXPECT_TRUE(Deliver(server_.Send(Message(MessageKind::kHello)), &client_, MessageKind::kHello).ok());
+  }
+  void Agree() {
+    Greet();
+    EXPECT_TRUE(client_.link.HasAnnouncement());
+    EXPECT_TRUE(Deliver(client_.Send(Message(MessageKind::kCredit)), &server_, MessageKind::kCredit).ok());
+    EXPECT_FALSE(client_.link.HasAnnouncement());
+  }
+  // The client tells, with any message, how far it is.
+  void TellServer() { EXPECT_TRUE(Deliver(client_.Send(Message(MessageKind::kCredit)), &server_).ok()); }
+
+  static void ExpectBad(const absl::Status& status, const std::string& text) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(text));
+  }
+
+  End client_{MakeOutbox()};
+  End server_{MakeOutbox()};
+};
+
+TEST_F(Link, TensorsGoByReferenceBothWaysOnceBothHaveMapped) {
+  Agree();
+  for (const auto& [from, to] : {std::pair{&client_, &server_}, {&server_, &client_}}) {
+    ExchangeMessage push = Message(MessageKind::kPush, TensorBytes(from->Tensor(3.0f)));
+    const SharedMemoryHeader header = from->link.OnSend(&push);
+    ASSERT_TRUE(header.tensor.has_value());
+    EXPECT_EQ(push.tensor.size_bytes(), 0u) << "its bytes stay";
+    std::vector<float> values(kFloats);
+    Received(header, to).tensor.CopyTo(absl::MakeSpan(values));
+    EXPECT_EQ(values, std::vector<float>(kFloats, 3.0f));
+    EXPECT_THAT(from->link.TakeNews(), HasSubstr("through shared memory"));
+  }
+  EXPECT_EQ(client_.outbox->shared_bytes(), int64_t{2 * kFloats * sizeof(float)});
+}
+
+TEST_F(Link, UntilThePeerHasMappedBytesGo) {
+  EXPECT_FALSE(client_.SendTensor(1).tensor.has_value());
+  Greet();
+  EXPECT_FALSE(server_.SendTensor(1).tensor.has_value()) << "the client has not told yet";
+  EXPECT_TRUE(client_.SendTensor(1).tensor.has_value()) << "the server's hello told";
+}
+
+TEST_F(Link, WhatLiesElsewhereGoesAsBytes) {
+  Agree();
+  const auto heap = std::make_shared<TensorBuffer>(kFloats);
+  TensorBytes two_pieces(client_.Tensor(1));
+  two_pieces.Append(TensorBytes(client_.Tensor(2)).pieces().front());
+  for (const TensorBytes& tensor : {TensorBytes(heap), two_pieces, TensorBytes()}) {
+    ExchangeMessage push = Message(MessageKind::kPush, tensor);
+    EXPECT_FALSE(client_.link.OnSend(&push).tensor.has_value());
+    EXPECT_EQ(push.tensor.size_bytes(), tensor.size_bytes());
+  }
+}
+
+TEST_F(Link, APartOfATensorGoesByReferenceToo) {
+  Agree();
+  const auto block = client_.Tensor(1);
+  block->data()[9] = 9;
+  const SharedMemoryHeader header = client_.Send(Message(MessageKind::kPush, TensorBytes(block, 9, 1)));
+  std::vector<float> values(1);
+  Received(header, &server_).tensor.CopyTo(absl::MakeSpan(values));
+  EXPECT_EQ(values[0], 9);
+}
+
+TEST_F(Link, ATensorIsKeptUntilItAndAllBeforeItAreConsumed) {
+  Agree();
+  std::vector<ExchangeMessage> received;
+  for (int i = 0; i < 3; ++i) received.push_back(Received(server_.SendTensor(1), &client_));
+  EXPECT_EQ(server_.Room(), kTensors - 3);
+  const TensorBytes copy = received[0].tensor;  // somebody else still reads it
+  for (const int dropped : {2, 0}) received[dropped].tensor = TensorBytes();
+  TellServer();
+  EXPECT_EQ(server_.Room(), kTensors - 3) << "the first is still read";
+  received[1].tensor = TensorBytes();
+  TellServer();
+  EXPECT_EQ(server_.Room(), kTensors - 3);
+  const_cast<TensorBytes&>(copy) = TensorBytes();
+  TellServer();
+  EXPECT_EQ(server_.Room(), kTensors) << "now all of them";
+}
+
+TEST_F(Link, AnEndWithoutAnOutboxGetsAndSendsBytes) {
+  for (const bool client_has : {true, false}) {
+    End client(client_has ? MakeOutbox() : nullptr);
+    End server(client_has ? nullptr : MakeOutbox());
+    const SharedMemoryHeader hello = client.Send(Message(MessageKind::kHello));
+    EXPECT_EQ(hello.offer.has_value(), client_has);
+    EXPECT_TRUE(Deliver(hello, &server, MessageKind::kHello).ok());
+    const SharedMemoryHeader answer = server.Send(Message(MessageKind::kHello));
+    EXPECT_FALSE(answer.offer.has_value()) << "nothing is told to whom it is of no use";
+    EXPECT_TRUE(Deliver(answer, &client, MessageKind::kHello).ok());
+    EXPECT_FALSE(client.link.HasAnnouncement());
+    for (End* end : {&client, &server}) EXPECT_FALSE(end->SendTensor(1).tensor.has_value());
+  }
+}
+
+TEST_F(Link, AnOfferThatCanNotBeVerifiedMeansBytesAndALineThatSaysWhy) {
+  SharedMemoryHeader hello = client_.Send(Message(MessageKind::kHello));
+  hello.offer->token[3] ^= 1;
+  EXPECT_TRUE(Deliver(hello, &server_, MessageKind::kHello).ok());
+  const SharedMemoryHeader answer = server_.Send(Message(MessageKind::kHello));
+  EXPECT_FALSE(answer.offer.has_value() || answer.mapped);
+  EXPECT_THAT(server_.link.TakeNews(), HasSubstr("over TCP"));
+  EXPECT_TRUE(Deliver(answer, &client_, MessageKind::kHello).ok());
+  EXPECT_THAT(client_.link.TakeNews(), HasSubstr("over TCP"));
+  for (End* end : {&client_, &server_}) EXPECT_FALSE(end->SendTensor(1).tensor.has_value());
+}
+
+TEST_F(Link, AServersOfferThatCanNotBeVerifiedMeansBytesBothWays) {
+  EXPECT_TRUE(Deliver(client_.Send(Message(MessageKind::kHello)), &server_, MessageKind::kHello).ok());
+  SharedMemoryHeader answer = server_.Send(Message(MessageKind::kHello));
+  ASSERT_TRUE(answer.offer.has_value());
+  answer.offer->bytes += 1;
+  EXPECT_TRUE(Deliver(answer, &client_, MessageKind::kHello).ok());
+  EXPECT_FALSE(client_.link.HasAnnouncement());
+  for (End* end : {&client_, &server_}) EXPECT_FALSE(end->SendTensor(1).tensor.has_value());
+}
+
+TEST_F(Link, AReferenceThatWasNotAgreedOnIsABadMessage) {
+  SharedMemoryHeader reference;
+  reference.tensor = SharedTensorReference{1, kSegmentHeadBytes, 4};
+  ExpectBad(Deliver(reference, &server_), "not agreed on");
+  Agree();
+  ExchangeMessage both = Message(MessageKind::kPush, TensorBytes(std::make_shared<TensorBuffer>(1)));
+  ExpectBad(server_.link.OnReceive(reference, &both), "not agreed on");
+}
+
+TEST_F(Link, ReferencesOutOfBoundsOrOutOfOrderAreBadMessages) {
+  Agree();
+  SharedMemoryHeader header = client_.SendTensor(1);
+  SharedMemoryHeader beyond = header;
+  beyond.tensor->offset = client_.outbox->segment()->offer().bytes;
+  ExpectBad(Deliver(beyond, &server_), "of a segment of");
+  for (const uint64_t sequence : {uint64_t{0}, uint64_t{2}, ~uint64_t{0}}) {
+    SharedMemoryHeader wrong = header;
+    wrong.tensor->sequence = sequence;
+    ExpectBad(Deliver(wrong, &server_), "follows tensor 0");
+  }
+  EXPECT_TRUE(Deliver(header, &server_).ok()) << "nothing of that counted";
+  ExpectBad(Deliver(header, &server_), "follows tensor 1");
+}
+
+TEST_F(Link, MoreConsumedThanWasSentIsABadMessage) {
+  SharedMemoryHeader header;
+  header.consumed = 1;
+  ExpectBad(Deliver(header, &server_), "0 were sent");
+  Agree();
+  server_.SendTensor(1);
+  header.consumed = 2;
+  ExpectBad(Deliver(header, &server_), "1 were sent");
+  EXPECT_EQ(server_.Room(), kTensors - 1);
+  header.consumed = 1;
+  EXPECT_TRUE(Deliver(header, &server_).ok());
+  EXPECT_TRUE(Deliver(header, &server_).ok()) << "told again, it changes nothing";
+  EXPECT_EQ(server_.Room(), kTensors);
+}
+
+TEST_F(Link, WhoTakesWhatWasNotOfferedSendsABadMessage) {
+  SharedMemoryHeader mapped;
+  mapped.mapped = true;
+  ExpectBad(Deliver(mapped, &server_, MessageKind::kHello), "not offered");
+  ExpectBad(Deliver(mapped, &server_), "not offered");
+}
+
+TEST_F(Link, APieceMayBeDroppedAfterTheConnectionIsOver) {
+  Agree();
+  ExchangeMessage received = Received(client_.SendTensor(5), &server_);
+  server_.link.Close();
+  client_.link.Close();
+  std::vector<float> values(kFloats);
+  received.tensor.CopyTo(absl::MakeSpan(values));
+  EXPECT_EQ(values[0], 5);
+  received.tensor = TensorBytes();
+}
+
+TEST_F(Link, WhatAPeerMayStillReadIsNotUsedAnewAfterTheConnectionIsOver) {
+  Agree();
+  const ExchangeMessage received = Received(client_.SendTensor(5), &server_);
+  client_.link.Close();
+  EXPECT_EQ(client_.outbox->withheld(), 1u);
+  EXPECT_EQ(client_.Room(), kTensors - 1);
+}
+
+TEST(Outbox, ReleasesWhatIsWithheldOnceThePeerHasDied) {
+  const auto outbox = MakeOutbox();
+  BufferPool pool(0, outbox->segment());
+  Child peer;
+  outbox->Withhold(*PeerProcess::Open(peer.pid()), {pool.Take(kFloats), pool.Take(kFloats)});
+  outbox->Withhold(*PeerProcess::Open(getpid()), {pool.Take(kFloats)});
+  outbox->ReleaseDead();
+  EXPECT_EQ(outbox->withheld(), 3u);
+  peer.Kill();
+  outbox->ReleaseDead();
+  EXPECT_EQ(outbox->withheld(), 1u) << "of those who live";
+  EXPECT_NE(outbox->segment()->Allocate(2 * kFloats), nullptr);
+}
+
+}  // namespace
+}  // namespace tessera
