@@ -87,6 +87,7 @@ struct ClusterSpec {
   int32_t workers = 1;
   int64_t shard_bytes = 512 * 1024;
   absl::Duration lease = absl::Seconds(3);
+  bool shared_memory = true;
 };
 
 struct DeviceSpec {

@@ -318,9 +318,10 @@ std::vector<Field> Fields() {
             "The largest piece of a layer that is stored and sent as one."),
       Duration("cluster.lease", In(&JobSpec::cluster, &ClusterSpec::lease), absl::Milliseconds(100),
                absl::Minutes(10), "A process that is silent for so long is declared dead."),
+      Bool("cluster.shared_memory", In(&JobSpec::cluster, &ClusterSpec::shared_memory),
+           "Tensors go through shared memory between processes of one machine and user, which find that out "
+           "by themselves; all others, and with `false` everybody, use TCP."),
       NotBuiltUnlessZero("cluster.server_backups", "Copies of every shard on other servers."),
-      NotBuilt("cluster.shared_memory",
-               "Tensor bytes through shared memory between processes of one machine."),
 
       Choice("device.kind", In(&JobSpec::device, &DeviceSpec::kind),
              {.built = {"cpu", "reference"}, .not_built = {"cuda", "auto"}},

@@ -240,10 +240,11 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
 
 absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatRequest& request,
                                       absl::Time now) {
-  if (request.pushed_bytes() < 0 || request.pulled_bytes() < 0 || !(request.training_seconds() >= 0) ||
-      std::isinf(request.training_seconds())) {
+  if (request.pushed_bytes() < 0 || request.pulled_bytes() < 0 || request.shared_memory_bytes() < 0 ||
+      !(request.training_seconds() >= 0) || std::isinf(request.training_seconds())) {
     return absl::InvalidArgumentError(absl::StrCat("reports ", request.pushed_bytes(), " bytes pushed, ",
                                                    request.pulled_bytes(), " pulled, ",
+                                                   request.shared_memory_bytes(), " through shared memory, ",
                                                    request.training_seconds(), " s of training"));
   }
   TESSERA_RETURN_IF_ERROR(CheckReplicas(node, request));
@@ -265,6 +266,7 @@ absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatReq
     WorkerCounters& counters = worker_counters_[node.id];
     counters.pushed_bytes = std::max(counters.pushed_bytes, request.pushed_bytes());
     counters.pulled_bytes = std::max(counters.pulled_bytes, request.pulled_bytes());
+    counters.shared_memory_bytes = std::max(counters.shared_memory_bytes, request.shared_memory_bytes());
     counters.training_seconds = std::max(counters.training_seconds, request.training_seconds());
   }
   return absl::OkStatus();
@@ -448,6 +450,7 @@ TransferCounters JobState::HeartbeatCounters() const {
   for (const auto& [id, counters] : worker_counters_) {
     sum.pushed_bytes += counters.pushed_bytes;
     sum.pulled_bytes += counters.pulled_bytes;
+    sum.shared_memory_bytes += counters.shared_memory_bytes;
   }
   for (const auto& [id, counters] : server_progress_) sum.Add(counters);
   return sum;

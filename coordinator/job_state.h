@@ -73,6 +73,7 @@ class JobState {
   struct WorkerCounters {
     int64_t pushed_bytes = 0;
     int64_t pulled_bytes = 0;
+    int64_t shared_memory_bytes = 0;
     double training_seconds = 0;
   };
 

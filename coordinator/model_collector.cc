@@ -27,6 +27,7 @@ absl::StatusOr<TransferCounters> FetchCounters(const ServerAssignment& server, a
   return TransferCounters{
       .pushed_bytes = stats.pushed_bytes(),
       .pulled_bytes = stats.pulled_bytes(),
+      .shared_memory_bytes = stats.shared_memory_bytes(),
       .staleness_pushes = stats.staleness_pushes(),
       .staleness_sum = stats.staleness_sum(),
       .staleness_max = stats.staleness_max(),

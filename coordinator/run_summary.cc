@@ -88,6 +88,7 @@ std::string FormatEventTime(absl::Time when) {
 void TransferCounters::Add(const TransferCounters& other) {
   AddTo(&pushed_bytes, other.pushed_bytes);
   AddTo(&pulled_bytes, other.pulled_bytes);
+  AddTo(&shared_memory_bytes, other.shared_memory_bytes);
   AddTo(&staleness_pushes, other.staleness_pushes);
   AddTo(&staleness_sum, other.staleness_sum);
   staleness_max = std::max(staleness_max, other.staleness_max);
@@ -143,6 +144,7 @@ std::string FormatSummary(const RunSummary& summary) {
   json["weights_digest"] = summary.weights_digest.empty() ? Json() : Json(summary.weights_digest);
   json["pushed_bytes"] = summary.counters.pushed_bytes;
   json["pulled_bytes"] = summary.counters.pulled_bytes;
+  json["shared_memory_bytes"] = summary.counters.shared_memory_bytes;
   json["staleness"] = StalenessJson(summary);
   json["applied_minibatches"] = AppliedJson(summary.counters);
   json["dropped"] = summary.dropped;

@@ -28,6 +28,7 @@ std::string FormatEventTime(absl::Time when);
 struct TransferCounters {
   int64_t pushed_bytes = 0;  // tensor bytes, workers to servers
   int64_t pulled_bytes = 0;
+  int64_t shared_memory_bytes = 0;  // of both, those that went through shared memory
   int64_t staleness_pushes = 0;
   int64_t staleness_sum = 0;
   int64_t staleness_max = 0;

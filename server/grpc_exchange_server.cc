@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/mutex.h"
 #include "common/rpc/completion_thread.h"
 #include "common/rpc/exchange_connection.h"
 #include "common/rpc/status_mapping.h"
@@ -19,9 +20,27 @@ using Stub = tessera::wire::ParameterService;
 // Exchange is served as raw bytes by completion queues, GetStats by a callback.
 using RawService = Stub::WithRawMethod_Exchange<Stub::WithCallbackMethod_GetStats<Stub::Service>>;
 
+// The outbox of this process, once there is one. Thread-safe.
+class OutboxSlot {
+ public:
+  void Set(std::shared_ptr<Outbox> outbox) {
+    MutexLock lock(&mutex_);
+    outbox_ = std::move(outbox);
+  }
+  std::shared_ptr<Outbox> Get() const {
+    MutexLock lock(&mutex_);
+    return outbox_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::shared_ptr<Outbox> outbox_ ABSL_GUARDED_BY(mutex_);
+};
+
 class Handler : public RawService {
  public:
-  explicit Handler(std::shared_ptr<ParameterService> service) : service_(std::move(service)) {}
+  Handler(std::shared_ptr<ParameterService> service, const OutboxSlot* outbox)
+      : service_(std::move(service)), outbox_(outbox) {}
 
   grpc::ServerUnaryReactor* GetStats(grpc::CallbackServerContext* context, const wire::GetStatsRequest*,
                                      wire::ServerStats* reply) override {
@@ -37,6 +56,10 @@ class Handler : public RawService {
     reply->set_pushed_bytes(stats.pushed_bytes);
     reply->set_pulled_bytes(stats.pulled_bytes);
     reply->set_refused_messages(stats.refused_messages);
+    if (const std::shared_ptr<Outbox> outbox = outbox_->Get()) {
+      reply->set_shared_memory_bytes(outbox->shared_bytes());
+      reply->set_shared_memory_full(outbox->segment()->refused());
+    }
     const std::shared_ptr<ParameterStore> store = service_->store();
     if (store == nullptr) return;
     const auto [min_version, max_version] = store->VersionRange();
@@ -58,15 +81,17 @@ class Handler : public RawService {
   }
 
   const std::shared_ptr<ParameterService> service_;
+  const OutboxSlot* const outbox_;
 };
 
 }  // namespace
 
 struct GrpcExchangeServer::Impl {
   explicit Impl(std::shared_ptr<ParameterService> parameter_service)
-      : service(std::move(parameter_service)), handler(service) {}
+      : service(std::move(parameter_service)), handler(service, &outbox) {}
 
   const std::shared_ptr<ParameterService> service;
+  OutboxSlot outbox;
   Handler handler;
   std::vector<std::unique_ptr<CompletionThread>> threads;
   std::unique_ptr<Listener> listener;
@@ -78,7 +103,10 @@ struct GrpcExchangeServer::Impl {
 class GrpcExchangeServer::Connection : public ExchangeConnection {
  public:
   Connection(Impl* impl, CompletionThread* thread)
-      : ExchangeConnection(thread), impl_(impl), thread_(thread), stream_(&context_) {}
+      : ExchangeConnection(thread, [impl] { return impl->outbox.Get(); }),
+        impl_(impl),
+        thread_(thread),
+        stream_(&context_) {}
 
   void WaitForCall() {
     auto* queue = thread_->queue<grpc::ServerCompletionQueue>();
@@ -131,6 +159,8 @@ absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> GrpcExchangeServer::Start(
 GrpcExchangeServer::GrpcExchangeServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 GrpcExchangeServer::~GrpcExchangeServer() { Shutdown(); }
+
+void GrpcExchangeServer::set_outbox(std::shared_ptr<Outbox> outbox) { impl_->outbox.Set(std::move(outbox)); }
 
 const std::string& GrpcExchangeServer::address() const { return impl_->listener->address(); }
 

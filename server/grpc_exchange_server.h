@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/rpc/listener.h"
+#include "common/shared_memory/outbox.h"
 #include "server/parameter_service.h"
 
 namespace tessera {
@@ -19,6 +20,10 @@ class GrpcExchangeServer {
                                                                    std::shared_ptr<ParameterService> service,
                                                                    int threads);
   ~GrpcExchangeServer();
+
+  // Tensors that lie in `outbox` go to clients of this machine by reference: to those whose hello is answered
+  // after this. Thread-safe.
+  void set_outbox(std::shared_ptr<Outbox> outbox);
 
   const std::string& address() const;
   void Shutdown();

@@ -12,15 +12,17 @@ namespace tessera {
 namespace {
 
 constexpr size_t kIdleShards = 16;
+constexpr size_t kVersionAlignment = 64;  // what a version may take beyond its floats
+constexpr int32_t kMostReads = 8;  // of replicas with delay compensation: room for more is not laid out ahead
 
 bool IsShard(const ShardLayout& layout, ShardId shard) {
   return shard >= 0 && static_cast<size_t>(shard) < layout.shards().size();
 }
 
 absl::StatusOr<SharedTensor> InitialWeights(const ShardLayout& layout, ShardId id,
-                                            const ParameterStoreOptions& options) {
+                                            const ParameterStoreOptions& options, BufferPool* pool) {
   const Shard& shard = layout.shards()[id];
-  const auto weights = std::make_shared<TensorBuffer>(shard.length);
+  const std::shared_ptr<TensorBuffer> weights = pool->Take(shard.length);
   if (options.initial) {
     TESSERA_RETURN_IF_ERROR(options.initial(id, weights->span()));
     return weights;
@@ -32,8 +34,12 @@ absl::StatusOr<SharedTensor> InitialWeights(const ShardLayout& layout, ShardId i
   return weights;
 }
 
-// What is worth keeping for the next round; see the header. A group of one leaves no partial sums.
-size_t PoolBytes(const ShardLayout& layout, absl::Span<const ShardId> held, int32_t group) {
+struct HeldBytes {
+  size_t all = 0;
+  size_t few = 0;  // of a few shards
+};
+
+HeldBytes BytesOf(const ShardLayout& layout, absl::Span<const ShardId> held) {
   size_t all = 0;
   size_t largest = 0;
   for (const ShardId id : held) {
@@ -42,7 +48,13 @@ size_t PoolBytes(const ShardLayout& layout, absl::Span<const ShardId> held, int3
     all += bytes;
     largest = std::max(largest, bytes);
   }
-  return group == 1 ? std::min(all, kIdleShards * largest) : all * ((group + 1) / 2);
+  return {all, std::min(all, kIdleShards * largest)};
+}
+
+// What is worth keeping for the next round; see the header. A group of one leaves no partial sums.
+size_t PoolBytes(const ShardLayout& layout, absl::Span<const ShardId> held, int32_t group) {
+  const HeldBytes bytes = BytesOf(layout, held);
+  return group == 1 ? bytes.few : bytes.all * ((group + 1) / 2);
 }
 
 absl::Status CheckOptimizers(const ParameterStoreOptions& options) {
@@ -79,6 +91,18 @@ ParameterStore::ParameterStore(ParameterStoreOptions options, ShardLayout layout
 
 ParameterStore::~ParameterStore() { Close(); }
 
+size_t ParameterStore::VersionBytes(const ParameterStoreOptions& options, const ShardLayout& layout,
+                                    absl::Span<const ShardId> held) {
+  const ConsistencyOptions& consistency = options.consistency;
+  const HeldBytes bytes = BytesOf(layout, held);
+  // While rounds are applied and answers are read.
+  const size_t in_use = bytes.few + held.size() * kVersionAlignment;
+  const bool exact = consistency.group == consistency.replicas && consistency.drop_stragglers == 0;
+  if (exact) return 2 * bytes.all + in_use;
+  if (!options.correction.compensates()) return 3 * bytes.all + in_use;
+  return (2 + static_cast<size_t>(std::min(consistency.replicas, kMostReads))) * bytes.all + in_use;
+}
+
 absl::StatusOr<ParameterStore::Rules> ParameterStore::MakeRules(const ParameterStoreOptions& options) {
   TESSERA_RETURN_IF_ERROR(CheckOptimizers(options));
   const ConsistencyOptions& consistency = options.consistency;
@@ -100,6 +124,10 @@ absl::StatusOr<ParameterStore::Rules> ParameterStore::MakeRules(const ParameterS
 
 absl::Status ParameterStore::AddShards(const Rules& rules) {
   const auto pool = std::make_shared<BufferPool>(PoolBytes(layout_, held_, options_.consistency.group));
+  const auto versions =
+      options_.version_memory == nullptr
+          ? pool
+          : std::make_shared<BufferPool>(BytesOf(layout_, held_).few, options_.version_memory);
   for (const ShardId id : held_) {
     if (!IsShard(layout_, id) || shards_[id] != nullptr) {
       return absl::InvalidArgumentError(
@@ -110,10 +138,10 @@ absl::Status ParameterStore::AddShards(const Rules& rules) {
     const bool statistics = layout_.blocks()[shard.block].kind == ParameterKind::kStatistic;
     ShardUpdater updater(statistics ? rules.statistics : rules.weights, static_cast<size_t>(shard.length),
                          UpdateRanges(layout_, id));
-    TESSERA_ASSIGN_OR_RETURN(SharedTensor weights, InitialWeights(layout_, id, options_));
-    shards_[id] = std::make_unique<ShardState>(layout_.Describe(id), std::move(policy), std::move(updater),
-                                               std::move(weights),
-                                               ShardState::Shared{pool, &staleness_});
+    TESSERA_ASSIGN_OR_RETURN(SharedTensor weights, InitialWeights(layout_, id, options_, versions.get()));
+    shards_[id] =
+        std::make_unique<ShardState>(layout_.Describe(id), std::move(policy), std::move(updater),
+                                     std::move(weights), ShardState::Shared{pool, versions, &staleness_});
   }
   return absl::OkStatus();
 }

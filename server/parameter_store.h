@@ -21,7 +21,9 @@
 // are free again wait in a pool for the next round: never more than the partial sums of one group, or a few
 // shards with groups of one. In sync what waits is what was in reduction, so that 2 W + S + ceil(R/2) W is
 // the peak of both. Beyond the store a server holds what is on its way in: at most the credit (CreditWindow)
-// of each connection. At the start it holds W + S alone. bench/server_memory.cc measures it.
+// of each connection. At the start it holds W + S alone. bench/server_memory.cc measures it. With memory for
+// versions (ParameterStoreOptions) all of VersionBytes is there from the start, for W, the spare and what
+// readers hold; partial sums then have the pool for themselves.
 #pragma once
 
 #include <cstdint>
@@ -57,6 +59,8 @@ struct ParameterStoreOptions {
   std::shared_ptr<const Schedule> schedule;
   // Writes the values that a shard starts with, all of them; empty: from (seed, parameter name, element).
   std::function<absl::Status(ShardId, absl::Span<float>)> initial;
+  // Where versions lie while it has room (VersionBytes is enough); null: on the heap.
+  std::shared_ptr<TensorMemory> version_memory;
 };
 
 class ParameterStore {
@@ -74,6 +78,11 @@ class ParameterStore {
                                                                 absl::Span<const ShardId> held);
   // Closes it.
   ~ParameterStore();
+
+  // How many bytes the versions of `held` need at once, those that slow readers hold included, within reason:
+  // see the table above. Shards that are unknown count for nothing.
+  static size_t VersionBytes(const ParameterStoreOptions& options, const ShardLayout& layout,
+                             absl::Span<const ShardId> held);
 
   // Adds `gradient` (sum over the range's minibatch means, float32, the shard's length) to its round; the
   // round that it completes is applied, and the reads that waited for it are answered. All or nothing.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/rpc/cluster_map.h"
 #include "common/rpc/node_agent.h"
+#include "common/shared_memory/outbox.h"
 #include "common/starting_weights.h"
 #include "common/status.h"
 #include "config/job_loader.h"
@@ -84,14 +85,29 @@ void FillProgress(const ParameterService& service, wire::HeartbeatRequest* reque
   progress->set_clock_lead_max(staleness.clock_lead_max);
 }
 
-absl::Status Serve(NodeAgent* agent, ParameterService* service) {
+// Versions in shared memory, which `server` offers to workers of this machine; null, and a line in the log,
+// where there is none.
+std::shared_ptr<TensorMemory> ShareVersions(size_t bytes, GrpcExchangeServer* server) {
+  absl::StatusOr<std::shared_ptr<Outbox>> outbox = Outbox::Create(bytes);
+  if (!outbox.ok()) {
+    spdlog::info("tensors go over TCP: {}", std::string(outbox.status().message()));
+    return nullptr;
+  }
+  server->set_outbox(*outbox);
+  return (*outbox)->segment();
+}
+
+absl::Status Serve(NodeAgent* agent, ParameterService* service, GrpcExchangeServer* server) {
   TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
   TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap());
   TESSERA_ASSIGN_OR_RETURN(const ShardLayout layout, LayoutFromMap(map));
   TESSERA_ASSIGN_OR_RETURN(const std::vector<ShardId> held, ShardsOf(map, agent->index()));
-  TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ParameterStore> store,
-                           MakeStore(job, layout, map.steps_per_epoch(), UnitsOf(map), held,
-                                     map.shard_digests()));
+  VersionMemorySource version_memory;
+  if (job.cluster.shared_memory)
+    version_memory = [server](size_t bytes) { return ShareVersions(bytes, server); };
+  TESSERA_ASSIGN_OR_RETURN(
+      std::unique_ptr<ParameterStore> store,
+      MakeStore(job, layout, map.steps_per_epoch(), UnitsOf(map), held, map.shard_digests(), version_memory));
   service->Open(std::move(store), map.term());
   spdlog::info("{} holds {} of {} shards", agent->name(), held.size(), layout.shards().size());
   return agent->WaitForEnd();
@@ -103,7 +119,8 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, co
                                                           int64_t steps_per_epoch,
                                                           absl::Span<const ReplicaRange> units,
                                                           absl::Span<const ShardId> held,
-                                                          absl::Span<const uint64_t> shard_digests) {
+                                                          absl::Span<const uint64_t> shard_digests,
+                                                          const VersionMemorySource& version_memory) {
   if (!shard_digests.empty() && shard_digests.size() != layout.shards().size()) {
     return absl::InvalidArgumentError(absl::StrCat(shard_digests.size(), " digests of first values for ",
                                                    layout.shards().size(), " shards"));
@@ -122,6 +139,8 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, co
                            CreateSchedule(job.train.schedule.name, job.train.schedule.options,
                                           ScheduleContext{per_epoch * job.train.epochs, per_epoch}));
   TESSERA_ASSIGN_OR_RETURN(options.initial, InitialOf(job, layout, shard_digests));
+  if (version_memory)
+    options.version_memory = version_memory(ParameterStore::VersionBytes(options, layout, held));
   return ParameterStore::Create(std::move(options), layout, held);
 }
 
@@ -139,7 +158,8 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
   agent->set_progress_source([service](wire::HeartbeatRequest* request) { FillProgress(*service, request); });
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
-  const absl::Status status = agent->Conclude(Serve(agent.get(), service.get()), /*lost_node_id=*/0);
+  const absl::Status status =
+      agent->Conclude(Serve(agent.get(), service.get(), server.get()), /*lost_node_id=*/0);
   signals->Watch({});
   agent->Leave();  // first: who sees the streams end then finds the reason at the coordinator
   server->Shutdown();

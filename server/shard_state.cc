@@ -150,7 +150,7 @@ void ShardState::ApplyRoundLocked(const PushHeader& header, const TensorBytes& g
   shared_.staleness->Record(staleness, policy_.LastRoundLead(group));
   // Nobody can ask for the old spare any more (the lock is held): its buffer may become the new version's.
   previous_.weights.reset();
-  const std::shared_ptr<TensorBuffer> next = shared_.pool->Take(length_);
+  const std::shared_ptr<TensorBuffer> next = shared_.versions->Take(length_);
   const ShardUpdater::Round round{.update = current_.version + 1,
                                   .progress = static_cast<double>(applied_pushes_) / options_.replicas,
                                   .staleness = staleness,

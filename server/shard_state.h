@@ -59,7 +59,8 @@ class ShardState {
 
   // What all shards of a server share; both outlive the shards.
   struct Shared {
-    std::shared_ptr<BufferPool> pool;
+    std::shared_ptr<BufferPool> pool;      // of partial sums
+    std::shared_ptr<BufferPool> versions;  // may be the same
     StalenessRecorder* staleness;
   };
 

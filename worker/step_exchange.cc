@@ -1,6 +1,7 @@
 #include "worker/step_exchange.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,8 @@ namespace {
 
 // Idle gradient buffers that are kept for the next step; a worker holds few more than one model's.
 constexpr size_t kGradientPoolBytes = size_t{1} << 30;
+constexpr size_t kGradientAlignment = 64;  // what a gradient may take beyond its floats
+constexpr size_t kUntoldBytes = 4 << 20;   // servers tell a little late that they are done with a gradient
 
 int CountWeightBlocks(const std::vector<ParameterBlock>& blocks) {
   return static_cast<int>(std::count_if(blocks.begin(), blocks.end(), [](const ParameterBlock& block) {
@@ -24,12 +27,13 @@ int CountWeightBlocks(const std::vector<ParameterBlock>& blocks) {
 }  // namespace
 
 StepExchange::StepExchange(const StepExchangeOptions& options, const nn::Graph& graph,
-                           ParameterClient* client, PulledWeights* weights)
+                           ParameterClient* client, PulledWeights* weights,
+                           std::shared_ptr<TensorMemory> memory)
     : options_(options),
       blocks_(graph.blocks()),
       client_(client),
       weights_(weights),
-      pool_(kGradientPoolBytes),
+      pool_(kGradientPoolBytes, std::move(memory)),
       gradients_(blocks_.size()) {
   const ReplicaTree tree(options_.group);
   for (const ReplicaRange& local : weights_->groups()) {
@@ -39,6 +43,21 @@ StepExchange::StepExchange(const StepExchangeOptions& options, const nn::Graph& 
                        std::vector<LocalReducer>(blocks_.size(), LocalReducer(tree, counted))});
   }
   if (options_.clip_norm > 0) clipper_.emplace(options_.clip_norm, CountWeightBlocks(blocks_));
+}
+
+size_t StepExchange::GradientBytes(const std::vector<ParameterBlock>& blocks,
+                                   absl::Span<const ReplicaRange> groups) {
+  size_t model = 0;
+  for (const ParameterBlock& block : blocks) {
+    model += static_cast<size_t>(block.num_elements()) * sizeof(float) + kGradientAlignment;
+  }
+  // Of a group: what is written or under way (no replica begins a step before its last pushes were taken),
+  // and what waits for its sibling on each level of the tree. While one group computes, the pushes of another
+  // may be under way.
+  int32_t largest = 1;
+  for (const ReplicaRange& group : groups) largest = std::max(largest, group.last - group.first + 1);
+  const size_t levels = std::bit_width(static_cast<uint32_t>(largest)) - 1;
+  return model * (1 + levels + (groups.size() > 1 ? 1 : 0)) + kUntoldBytes;
 }
 
 void StepExchange::Begin(int group, ReplicaId replica, Clock clock) {

@@ -25,9 +25,14 @@ struct StepExchangeOptions {
 // Not thread-safe.
 class StepExchange : public nn::ParameterExchange {
  public:
-  // `client` and `weights` outlive it.
+  // `client` and `weights` outlive it. Gradients lie in `memory` while it has room (GradientBytes is enough);
+  // null: on the heap.
   StepExchange(const StepExchangeOptions& options, const nn::Graph& graph, ParameterClient* client,
-               PulledWeights* weights);
+               PulledWeights* weights, std::shared_ptr<TensorMemory> memory);
+
+  // How many bytes the gradients of `blocks` need at once, where the replicas of `groups` (LocalGroups) run.
+  static size_t GradientBytes(const std::vector<ParameterBlock>& blocks,
+                              absl::Span<const ReplicaRange> groups);
 
   // What follows is minibatch `clock` of `replica`, which is of `group` (an index into PulledWeights::groups()).
   void Begin(int group, ReplicaId replica, Clock clock);

@@ -22,7 +22,7 @@ Trainer::Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink
       parts_(std::move(parts)),
       sink_(std::move(sink)),
       exchange_({options_.group, total_steps(), options_.clip_norm, options_.patience}, *parts_.graph,
-                parts_.client, parts_.weights),
+                parts_.client, parts_.weights, parts_.gradient_memory),
       clocks_(parts_.weights->groups().size(), 0) {
   for (ReplicaId replica = options_.local.first; replica <= options_.local.last; ++replica) {
     progress_.replicas.push_back({replica, 0, {}, {}, 0});

@@ -63,7 +63,7 @@ struct TrainerProgress {
   double training_seconds = 0;  // in steps and waiting for them, evaluation not counted
 };
 
-// What the trainer works with; all outlive it.
+// What the trainer works with; what it points to outlives it.
 struct TrainerParts {
   std::shared_ptr<const nn::Graph> graph;
   nn::Executor* executor = nullptr;
@@ -72,6 +72,7 @@ struct TrainerParts {
   BatchLoader* test = nullptr;  // null without a test set
   ParameterClient* client = nullptr;
   PulledWeights* weights = nullptr;  // of LocalGroups(options.local, options.group)
+  std::shared_ptr<TensorMemory> gradient_memory = nullptr;  // see StepExchange
 };
 
 // Run is called once, from one thread; progress() from any.

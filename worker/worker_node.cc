@@ -11,6 +11,7 @@
 #include "common/rpc/cluster_map.h"
 #include "common/rpc/exchange_client.h"
 #include "common/rpc/node_agent.h"
+#include "common/shared_memory/outbox.h"
 #include "common/status.h"
 #include "config/job_loader.h"
 #include "job/job_plan.h"
@@ -90,7 +91,19 @@ std::vector<ServerPeer> Servers(const wire::ClusterMap& map) {
   return servers;
 }
 
-void FillHeartbeat(const Trainer& trainer, const ParameterClient& client, wire::HeartbeatRequest* request) {
+// Where gradients go to servers of this machine without a copy; null, and a line in the log, where there is
+// none.
+std::shared_ptr<Outbox> MakeOutbox(const JobPlan& plan, const TrainerOptions& options) {
+  if (!plan.job.cluster.shared_memory) return nullptr;
+  absl::StatusOr<std::shared_ptr<Outbox>> outbox = Outbox::Create(
+      StepExchange::GradientBytes(plan.graph->blocks(), LocalGroups(options.local, options.group)));
+  if (outbox.ok()) return *std::move(outbox);
+  spdlog::info("tensors go over TCP: {}", std::string(outbox.status().message()));
+  return nullptr;
+}
+
+void FillHeartbeat(const Trainer& trainer, const ParameterClient& client, const Outbox* outbox,
+                   wire::HeartbeatRequest* request) {
   const TrainerProgress progress = trainer.progress();
   for (const ReplicaTotals& totals : progress.replicas) {
     wire::ReplicaProgress* replica = request->add_replicas();
@@ -109,6 +122,7 @@ void FillHeartbeat(const Trainer& trainer, const ParameterClient& client, wire::
   request->set_training_seconds(progress.training_seconds);
   request->set_pushed_bytes(client.pushed_bytes());
   request->set_pulled_bytes(client.pulled_bytes());
+  if (outbox != nullptr) request->set_shared_memory_bytes(outbox->shared_bytes());
 }
 
 wire::ReportEvaluationRequest EvaluationReport(Clock clock, absl::Span<const EvaluationChunk> chunks) {
@@ -143,8 +157,9 @@ TrainerOptions OptionsOf(const JobPlan& plan, ReplicaRange local) {
 absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap& map,
                    const std::vector<ReplicaId>& replicas, std::atomic<int>* lost_node) {
   const JobPlan& plan = training->plan;
-  ExchangeClient transport;
   const TrainerOptions options = OptionsOf(plan, {replicas.front(), replicas.back()});
+  const std::shared_ptr<Outbox> outbox = MakeOutbox(plan, options);
+  ExchangeClient transport(outbox);
   auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group));
   TESSERA_ASSIGN_OR_RETURN(
       const std::shared_ptr<ParameterClient> client,
@@ -161,14 +176,16 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
                            training->train_loader.get(),
                            training->test_loader.get(),
                            client.get(),
-                           weights.get()};
+                           weights.get(),
+                           outbox == nullptr ? nullptr : outbox->segment()};
   const auto trainer = std::make_shared<Trainer>(
       options, parts, [agent](Clock clock, absl::Span<const EvaluationChunk> chunks) {
         agent->ReportProgress();
         return chunks.empty() ? absl::OkStatus() : agent->ReportEvaluation(EvaluationReport(clock, chunks));
       });
-  agent->set_progress_source(
-      [trainer, client](wire::HeartbeatRequest* request) { FillHeartbeat(*trainer, *client, request); });
+  agent->set_progress_source([trainer, client, outbox](wire::HeartbeatRequest* request) {
+    FillHeartbeat(*trainer, *client, outbox.get(), request);
+  });
 
   absl::Status status = client->Connect(
       [&](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {

@@ -16,8 +16,8 @@ constexpr char kExchangeMethod[] = "/tessera.wire.ParameterService/Exchange";
 
 class ExchangeClient::Connection : public ExchangeConnection {
  public:
-  Connection(CompletionThread* thread, const std::string& address)
-      : ExchangeConnection(thread),
+  Connection(CompletionThread* thread, const std::string& address, std::shared_ptr<Outbox> outbox)
+      : ExchangeConnection(thread, [outbox = std::move(outbox)] { return outbox; }),
         queue_(thread->queue()),
         stub_(CreateChannel(address)),
         stream_(stub_.PrepareCall(&context_, kExchangeMethod, queue_)) {}
@@ -53,7 +53,8 @@ class ExchangeClient::Connection : public ExchangeConnection {
   Operation start_operation_{static_cast<Operation::Handler>(&Connection::OnStarted)};
 };
 
-ExchangeClient::ExchangeClient() : thread_(std::make_unique<grpc::CompletionQueue>()) {}
+ExchangeClient::ExchangeClient(std::shared_ptr<Outbox> outbox)
+    : outbox_(std::move(outbox)), thread_(std::make_unique<grpc::CompletionQueue>()) {}
 
 ExchangeClient::~ExchangeClient() {
   std::vector<std::weak_ptr<Connection>> connections;
@@ -69,7 +70,7 @@ ExchangeClient::~ExchangeClient() {
 
 std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address,
                                                      std::shared_ptr<ExchangeReceiver> receiver) {
-  auto connection = std::make_shared<Connection>(&thread_, address);
+  auto connection = std::make_shared<Connection>(&thread_, address, outbox_);
   connection->set_receiver(std::move(receiver));
   {
     MutexLock lock(&mutex_);

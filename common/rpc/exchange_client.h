@@ -6,13 +6,15 @@
 
 #include "common/exchange.h"
 #include "common/rpc/completion_thread.h"
+#include "common/shared_memory/outbox.h"
 
 namespace tessera {
 
 // Thread-safe. The destructor cancels what is open, waits for every receiver's OnClosed and joins the thread.
 class ExchangeClient {
  public:
-  ExchangeClient();
+  // Tensors that lie in `outbox` go to servers of this machine by reference; null: none does.
+  explicit ExchangeClient(std::shared_ptr<Outbox> outbox = nullptr);
   ~ExchangeClient();
 
   // Opens a stream to host:port. Returns at once; `receiver` gets what the server sends, and OnClosed when
@@ -22,6 +24,7 @@ class ExchangeClient {
 
  private:
   class Connection;
+  const std::shared_ptr<Outbox> outbox_;
   CompletionThread thread_;
   Mutex mutex_;
   std::vector<std::weak_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);

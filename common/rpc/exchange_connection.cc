@@ -1,8 +1,12 @@
 #include "common/rpc/exchange_connection.h"
 
+#include <spdlog/spdlog.h>
+
+#include <string>
 #include <utility>
 
 #include "common/rpc/shard_codec.h"
+#include "common/status.h"
 
 namespace tessera {
 
@@ -16,7 +20,10 @@ void ExchangeConnection::Operation::OnComplete(bool ok) {
   (connection.get()->*handler_)(ok);
 }
 
-ExchangeConnection::ExchangeConnection(CompletionThread* thread) : thread_(thread) { thread_->Attach(); }
+ExchangeConnection::ExchangeConnection(CompletionThread* thread, SharedMemoryLink::OutboxSource outbox)
+    : thread_(thread), link_(std::move(outbox)) {
+  thread_->Attach();
+}
 
 ExchangeConnection::~ExchangeConnection() = default;
 
@@ -75,8 +82,9 @@ void ExchangeConnection::PumpLocked() {
   std::optional<ExchangeMessage> message = queue_.Next();
   if (!message.has_value()) return;
   if (message->kind != MessageKind::kHello) message->credit_bytes += queue_.TakeCollected();
+  const SharedMemoryHeader shared = link_.OnSend(&*message);
   writing_ = true;
-  writer_->Write(EncodeMessage(*message), write_operation_.Begin(this));
+  writer_->Write(EncodeMessage(*message, shared), write_operation_.Begin(this));
 }
 
 void ExchangeConnection::OnWritten(bool ok) {
@@ -108,14 +116,35 @@ void ExchangeConnection::OnRead(bool ok) {
 }
 
 void ExchangeConnection::Handle(const grpc::ByteBuffer& buffer) {
-  absl::StatusOr<ExchangeMessage> message = DecodeMessage(buffer);
+  SharedMemoryHeader shared;
+  absl::StatusOr<ExchangeMessage> message = DecodeMessage(buffer, &shared);
   if (!message.ok()) return Close(message.status());
+  const absl::Status received = ReceiveShared(shared, &*message);
+  if (!received.ok()) return Close(received);
   if (message->credit_bytes > 0) {
     MutexLock lock(&mutex_);
     queue_.AddCredit(message->credit_bytes);
     PumpLocked();
   }
   if (message->kind != MessageKind::kCredit) receiver_->OnMessage(*std::move(message));
+}
+
+absl::Status ExchangeConnection::ReceiveShared(const SharedMemoryHeader& shared, ExchangeMessage* message) {
+  bool announce = false;
+  std::string news;
+  {
+    MutexLock lock(&mutex_);
+    TESSERA_RETURN_IF_ERROR(link_.OnReceive(shared, message));
+    announce = link_.HasAnnouncement();
+    news = link_.TakeNews();
+  }
+  if (!news.empty()) spdlog::info("{}", news);
+  if (announce) {
+    ExchangeMessage carrier;
+    carrier.kind = MessageKind::kCredit;
+    Send(std::move(carrier), 0);
+  }
+  return absl::OkStatus();
 }
 
 void ExchangeConnection::MaybeFinishLocked() {
@@ -132,6 +161,7 @@ void ExchangeConnection::OnFinished(bool) {
   {
     MutexLock lock(&mutex_);
     reason = close_reason_;
+    link_.Close();
   }
   std::shared_ptr<ExchangeReceiver> receiver = std::move(receiver_);
   receiver->OnClosed(FinalStatus(reason));

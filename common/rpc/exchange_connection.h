@@ -11,6 +11,7 @@
 #include "common/mutex.h"
 #include "common/rpc/completion_thread.h"
 #include "common/send_queue.h"
+#include "common/shared_memory/link.h"
 
 namespace tessera {
 
@@ -42,7 +43,8 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
     std::shared_ptr<ExchangeConnection> self_;
   };
 
-  explicit ExchangeConnection(CompletionThread* thread);
+  // `outbox` is where tensors may lie that need not be sent as bytes (SharedMemoryLink); null: there is none.
+  ExchangeConnection(CompletionThread* thread, SharedMemoryLink::OutboxSource outbox);
   ~ExchangeConnection() override;
 
   // The call is up: reading and writing begin.
@@ -68,6 +70,8 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   void OnWritten(bool ok);
   void OnFinished(bool ok);
   void Handle(const grpc::ByteBuffer& buffer);
+  // Takes in what came with `message` about shared memory; errors as SharedMemoryLink::OnReceive.
+  absl::Status ReceiveShared(const SharedMemoryHeader& shared, ExchangeMessage* message);
   void PumpLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MaybeFinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -83,6 +87,7 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   Mutex mutex_;  // guards the state below; taken last, no callback runs under it
   Writer* writer_ ABSL_GUARDED_BY(mutex_) = nullptr;
   SendQueue queue_ ABSL_GUARDED_BY(mutex_);
+  SharedMemoryLink link_ ABSL_GUARDED_BY(mutex_);
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;  // by Close

@@ -72,6 +72,39 @@ wire::MessageKind ToWire(MessageKind kind) {
   return wire::MESSAGE_KIND_UNSPECIFIED;
 }
 
+void AddShared(const SharedMemoryHeader& shared, wire::ShardHeader* header) {
+  if (shared.offer.has_value()) {
+    wire::SharedMemoryOffer* offer = header->mutable_shared_memory();
+    offer->set_pid(shared.offer->pid);
+    offer->set_fd(shared.offer->fd);
+    offer->set_bytes(shared.offer->bytes);
+    offer->set_token(shared.offer->token);
+  }
+  header->set_shared_memory_mapped(shared.mapped);
+  header->set_shared_memory_consumed(shared.consumed);
+  if (shared.tensor.has_value()) {
+    wire::SharedTensorReference* tensor = header->mutable_shared_tensor();
+    tensor->set_sequence(shared.tensor->sequence);
+    tensor->set_offset(shared.tensor->offset);
+    tensor->set_bytes(shared.tensor->bytes);
+  }
+}
+
+SharedMemoryHeader SharedFrom(const wire::ShardHeader& header) {
+  SharedMemoryHeader shared;
+  if (header.has_shared_memory()) {
+    const wire::SharedMemoryOffer& offer = header.shared_memory();
+    shared.offer = {offer.pid(), offer.fd(), offer.bytes(), offer.token()};
+  }
+  shared.mapped = header.shared_memory_mapped();
+  shared.consumed = header.shared_memory_consumed();
+  if (header.has_shared_tensor()) {
+    const wire::SharedTensorReference& tensor = header.shared_tensor();
+    shared.tensor = {tensor.sequence(), tensor.offset(), tensor.bytes()};
+  }
+  return shared;
+}
+
 wire::ShardHeader ToHeader(const ExchangeMessage& message) {
   wire::ShardHeader header;
   header.set_kind(ToWire(message.kind));
@@ -204,8 +237,9 @@ grpc::Slice ReferencingSlice(const TensorBytes::Piece& piece) {
 
 }  // namespace
 
-grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message) {
-  const wire::ShardHeader header = ToHeader(message);
+grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message, const SharedMemoryHeader& shared) {
+  wire::ShardHeader header = ToHeader(message);
+  AddShared(shared, &header);
   const size_t header_bytes = header.ByteSizeLong();
   grpc::Slice front(kMaxFramingBytes + header_bytes);
   auto* const begin = const_cast<uint8_t*>(front.begin());
@@ -223,7 +257,7 @@ grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message) {
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
-absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer) {
+absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer, SharedMemoryHeader* shared) {
   std::vector<grpc::Slice> received;
   if (!buffer.Valid() || !buffer.Dump(&received).ok())
     return absl::InvalidArgumentError("an unreadable message");
@@ -244,6 +278,7 @@ absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer) {
     return absl::InvalidArgumentError("the header of a message cannot be parsed");
   }
   TESSERA_ASSIGN_OR_RETURN(ExchangeMessage message, FromHeader(header));
+  if (shared != nullptr) *shared = SharedFrom(header);
   if (cursor.remaining() == 0) return message;
   TESSERA_ASSIGN_OR_RETURN(const uint32_t tensor_bytes, ReadLength(&cursor, kTensorTag, "tensor"));
   if (tensor_bytes != cursor.remaining()) {

@@ -47,6 +47,7 @@ cluster:
   workers: 1
   shard_bytes: 512KiB
   lease: 3s
+  shared_memory: true
 device:
   kind: cpu
   threads: 1
@@ -79,7 +80,8 @@ TEST(FormatJob, FieldsKeepTheirValues) {
                  .servers = 3,
                  .workers = 4,
                  .shard_bytes = 1000,
-                 .lease = absl::Milliseconds(1500)};
+                 .lease = absl::Milliseconds(1500),
+                 .shared_memory = false};
   job.device = {.kind = "cpu", .threads = 2};
   const std::string text = FormatJob(job);
   for (const char* part : {"name: other",
@@ -109,6 +111,7 @@ TEST(FormatJob, FieldsKeepTheirValues) {
   EXPECT_EQ(again.data.normalize.std, job.data.normalize.std);
   EXPECT_EQ(again.cluster.coordinator, "[::1]:0");
   EXPECT_EQ(again.cluster.lease, job.cluster.lease);
+  EXPECT_FALSE(again.cluster.shared_memory);
   ExpectRoundTrip(job);
 }
 

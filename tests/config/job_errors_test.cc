@@ -87,7 +87,7 @@ TEST(JobErrors, MissingKeyIsNamedAtItsMap) {
             "bad.yaml:4:8: missing `optimizer` in `train`");
   EXPECT_EQ(ErrorOfLine("cluster:"),
             "bad.yaml:7:1: `cluster` takes a map (of coordinator, servers, workers, shard_bytes, lease, "
-            "server_backups, shared_memory), found nothing");
+            "shared_memory, server_backups), found nothing");
 }
 
 TEST(JobErrors, ModelHasANameOrLayers) {
@@ -197,8 +197,6 @@ TEST(JobErrors, WhatIsNotBuiltIsRefusedByName) {
   EXPECT_EQ(ErrorOfLine("checkpoint:"), "bad.yaml:7:1: `checkpoint` is not built yet");
   EXPECT_EQ(ErrorOfLine("cluster: { server_backups: 1 }"),
             "bad.yaml:7:28: `cluster.server_backups` other than 0 is not built yet");
-  EXPECT_EQ(ErrorOfLine("cluster: { shared_memory: true }"),
-            "bad.yaml:7:12: `cluster.shared_memory` is not built yet");
   for (const char* device : {"cuda", "cuda:0", "auto"}) {
     EXPECT_EQ(ErrorOfLine(std::string("device: ") + device),
               std::string("bad.yaml:7:9: `device.kind: ") + device + "` is not built yet");

@@ -28,6 +28,7 @@ TEST(RunSummary, HasTheFieldsOfTheDesign) {
                           "weights_digest",
                           "pushed_bytes",
                           "pulled_bytes",
+                          "shared_memory_bytes",
                           "staleness",
                           "applied_minibatches",
                           "dropped",

@@ -1,4 +1,4 @@
-// The exchange between clients and a server, over both transports: the same messages, the same answers.
+// The exchange between clients and a server, over every transport: the same messages, the same answers.
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -12,6 +12,7 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/exchange_client.h"
 #include "common/rpc/shard_reader.h"
+#include "common/shared_memory/outbox.h"
 #include "proto/parameter_service.grpc.pb.h"
 #include "server/grpc_exchange_server.h"
 #include "server/parameter_service.h"
@@ -22,7 +23,8 @@ namespace {
 
 constexpr size_t kLength = 1000;
 
-std::shared_ptr<ParameterStore> MakeTestStore(const ConsistencyOptions& consistency) {
+std::shared_ptr<ParameterStore> MakeTestStore(const ConsistencyOptions& consistency,
+                                              std::shared_ptr<TensorMemory> version_memory = nullptr) {
   ParameterBlock block;
   block.layer = "fc";
   block.parameters.push_back({"fc.weight", {2, static_cast<int64_t>(kLength)}, ParameterKind::kWeight, {}});
@@ -33,6 +35,7 @@ std::shared_ptr<ParameterStore> MakeTestStore(const ConsistencyOptions& consiste
   options.linear_lr_scaling = false;
   options.optimizer = *OptimizerRegistry::Create("optimizer", "sgd", Options({{"lr", "1"}}));
   options.schedule = *CreateSchedule("constant", Options(), ScheduleContext{10, 10});
+  options.version_memory = std::move(version_memory);
   absl::StatusOr<std::unique_ptr<ParameterStore>> store = ParameterStore::Create(options, *layout, {0, 1});
   EXPECT_TRUE(store.ok()) << store.status();
   return *std::move(store);
@@ -61,6 +64,46 @@ class GrpcTransport : public Transport {
   ExchangeClient client_;
 };
 
+// Puts tensors where peers can read them, as a worker's gradients are from the start.
+class SharingSender : public ExchangeSender {
+ public:
+  SharingSender(std::shared_ptr<ExchangeSender> sender, std::shared_ptr<BufferPool> pool)
+      : sender_(std::move(sender)), pool_(std::move(pool)) {}
+  void Send(ExchangeMessage message, int priority) override {
+    if (message.tensor.size_bytes() > 0) {
+      const std::shared_ptr<TensorBuffer> shared = pool_->Take(message.tensor.size_bytes() / sizeof(float));
+      message.tensor.CopyTo(shared->span());
+      message.tensor = TensorBytes(shared);
+    }
+    sender_->Send(std::move(message), priority);
+  }
+  void Grant(int64_t bytes) override { sender_->Grant(bytes); }
+  void Close(absl::Status reason) override { sender_->Close(std::move(reason)); }
+
+ private:
+  const std::shared_ptr<ExchangeSender> sender_;
+  const std::shared_ptr<BufferPool> pool_;
+};
+
+constexpr size_t kOutboxBytes = size_t{4} << 20;
+
+class SharedMemoryTransport : public Transport {
+ public:
+  SharedMemoryTransport(std::shared_ptr<ParameterService> service, std::shared_ptr<Outbox> server_outbox)
+      : server_(*GrpcExchangeServer::Start({}, std::move(service), 2)) {
+    server_->set_outbox(std::move(server_outbox));
+  }
+  std::shared_ptr<ExchangeSender> Connect(std::shared_ptr<ExchangeReceiver> receiver) override {
+    return std::make_shared<SharingSender>(client_.Open(server_->address(), std::move(receiver)), pool_);
+  }
+
+ private:
+  std::unique_ptr<GrpcExchangeServer> server_;
+  const std::shared_ptr<Outbox> outbox_ = *Outbox::Create(kOutboxBytes);
+  const std::shared_ptr<BufferPool> pool_ = std::make_shared<BufferPool>(0, outbox_->segment());
+  ExchangeClient client_{outbox_};
+};
+
 class InProcessTransport : public Transport {
  public:
   explicit InProcessTransport(std::shared_ptr<ParameterService> service)
@@ -76,15 +119,23 @@ class InProcessTransport : public Transport {
   InProcessNetwork network_;
 };
 
-enum class Kind { kGrpc, kInProcess };
+enum class Kind { kGrpc, kGrpcSharedMemory, kInProcess };
 
 class Exchange : public ::testing::TestWithParam<Kind> {
  protected:
+  std::shared_ptr<ParameterStore> Store(const ConsistencyOptions& consistency) {
+    return MakeTestStore(consistency, outbox_->segment());
+  }
+  std::shared_ptr<ParameterStore> Store(int32_t replicas) {
+    return Store({.replicas = replicas, .group = replicas});
+  }
   void Start(std::shared_ptr<ParameterStore> store) {
     service_ = ParameterService::Create();
     if (store != nullptr) service_->Open(std::move(store), 1);
     if (GetParam() == Kind::kGrpc) {
       transport_ = std::make_unique<GrpcTransport>(service_);
+    } else if (GetParam() == Kind::kGrpcSharedMemory) {
+      transport_ = std::make_unique<SharedMemoryTransport>(service_, outbox_);
     } else {
       transport_ = std::make_unique<InProcessTransport>(service_);
     }
@@ -104,6 +155,7 @@ class Exchange : public ::testing::TestWithParam<Kind> {
     return client;
   }
 
+  const std::shared_ptr<Outbox> outbox_ = *Outbox::Create(kOutboxBytes);  // the server's
   std::shared_ptr<ParameterService> service_;
   std::unique_ptr<Transport> transport_;
 };
@@ -115,7 +167,7 @@ std::vector<float> Values(const ExchangeMessage& message) {
 }
 
 TEST_P(Exchange, APushIsAnsweredWithTheNextVersionOnceTheRoundIsComplete) {
-  Start(MakeTestStore(2));
+  Start(Store(2));
   Client first = Connect();
   Client second = Connect();
   ASSERT_EQ(first.peer->WaitForMessages(1)[0].kind, MessageKind::kHello);
@@ -134,7 +186,7 @@ TEST_P(Exchange, APushIsAnsweredWithTheNextVersionOnceTheRoundIsComplete) {
 }
 
 TEST_P(Exchange, APushOfAClosedRoundIsAnsweredDroppedWithTheRoundToJumpTo) {
-  Start(MakeTestStore({.replicas = 3, .group = 3, .drop_stragglers = 1}));
+  Start(Store({.replicas = 3, .group = 3, .drop_stragglers = 1}));
   Client client = Connect();
   ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
   client.sender->Send(Push(0, {0, 1}, 0, kLength, 2.0f));
@@ -157,7 +209,7 @@ TEST_P(Exchange, APushOfAClosedRoundIsAnsweredDroppedWithTheRoundToJumpTo) {
 }
 
 TEST_P(Exchange, SettledReadsAndPushesWaitForEveryGroup) {
-  Start(MakeTestStore({.replicas = 2, .group = 1, .staleness = ConsistencyOptions::kUnbounded}));
+  Start(Store({.replicas = 2, .group = 1, .staleness = ConsistencyOptions::kUnbounded}));
   Client fast = Connect();
   Client slow = Connect();
   ASSERT_EQ(fast.peer->WaitForMessages(1).size(), 1u);
@@ -182,7 +234,7 @@ TEST_P(Exchange, SettledReadsAndPushesWaitForEveryGroup) {
 }
 
 TEST_P(Exchange, BadMessagesAreAnsweredAndTheServerServesOn) {
-  Start(MakeTestStore(2));
+  Start(Store(2));
   Client client = Connect();
   ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
   ExchangeMessage stale = Push(0, {0, 0}, 0, kLength, 1.0f);
@@ -217,7 +269,7 @@ TEST_P(Exchange, BadMessagesAreAnsweredAndTheServerServesOn) {
 }
 
 TEST_P(Exchange, AnotherProtocolVersionIsRefusedWithBothVersions) {
-  Start(MakeTestStore(1));
+  Start(Store(1));
   Client client;
   client.sender = transport_->Connect(client.peer);
   client.sender->Send(Hello(kProtocolVersion + 1));
@@ -231,7 +283,7 @@ TEST_P(Exchange, AnotherProtocolVersionIsRefusedWithBothVersions) {
 TEST_P(Exchange, AHelloIsHeldBackUntilTheShardsAreThere) {
   Start(nullptr);
   Client client = Connect();
-  service_->Open(MakeTestStore(1), 1);
+  service_->Open(Store(1), 1);
   EXPECT_EQ(client.peer->WaitForMessages(1).at(0).kind, MessageKind::kHello);
 }
 
@@ -242,7 +294,7 @@ TEST_P(Exchange, ThousandsOfParkedReadsNeedNoFurtherThread) {
     for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) ++count;
     return count;
   };
-  Start(MakeTestStore(2));
+  Start(Store(2));
   Client client = Connect();
   ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
   client.sender->Send(Read(0, 0, 0));  // whatever threads the transport needs are there after this answer
@@ -260,7 +312,7 @@ TEST_P(Exchange, ThousandsOfParkedReadsNeedNoFurtherThread) {
 }
 
 TEST_P(Exchange, AClientThatGrantsNoCreditGetsNoTensorsAndHoldsUpNobody) {
-  Start(MakeTestStore(2));
+  Start(Store(2));
   Client greedy;
   greedy.sender = transport_->Connect(greedy.peer);
   greedy.sender->Send(Hello(kProtocolVersion, 0));
@@ -277,8 +329,37 @@ TEST_P(Exchange, AClientThatGrantsNoCreditGetsNoTensorsAndHoldsUpNobody) {
   EXPECT_EQ(messages.back().kind, MessageKind::kError);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, Exchange, ::testing::Values(Kind::kGrpc, Kind::kInProcess),
-                         [](const auto& info) { return info.param == Kind::kGrpc ? "Grpc" : "InProcess"; });
+TEST_P(Exchange, TensorsGoThroughSharedMemoryWhereBothEndsHaveIt) {
+  Start(Store(1));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  constexpr Clock kRounds = 50;
+  for (Clock clock = 0; clock < kRounds; ++clock) {
+    ExchangeMessage push = Push(0, {0, 0}, clock, kLength, 1.0f);
+    push.version = clock;
+    client.sender->Send(std::move(push));
+    const std::vector<ExchangeMessage> messages =
+        client.peer->WaitForMessages(static_cast<size_t>(clock) + 2);
+    ASSERT_EQ(messages.back().version, clock + 1);
+    ASSERT_EQ(Values(messages.back()), std::vector<float>(kLength, -1.0f - static_cast<float>(clock)));
+  }
+  const int64_t bytes = 2 * kRounds * static_cast<int64_t>(kLength * sizeof(float));
+  EXPECT_EQ(outbox_->shared_bytes(), GetParam() == Kind::kGrpcSharedMemory ? bytes : 0);
+  EXPECT_EQ(service_->stats().pushed_bytes + service_->stats().pulled_bytes, bytes);
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, Exchange,
+                         ::testing::Values(Kind::kGrpc, Kind::kGrpcSharedMemory, Kind::kInProcess),
+                         [](const auto& info) {
+                           switch (info.param) {
+                             case Kind::kGrpc:
+                               return "Grpc";
+                             case Kind::kGrpcSharedMemory:
+                               return "GrpcSharedMemory";
+                             default:
+                               return "InProcess";
+                           }
+                         });
 
 // A call of raw bytes, for methods that we have no generated code for and for bytes that no generated code
 // would send.
@@ -357,6 +438,53 @@ TEST_F(GrpcExchange, BytesThatAreNotAMessageEndTheirStreamWithAReasonAndNothingE
   const auto shards = ReadShards(server_->address(), "test", {0, 1}, absl::Seconds(20));
   ASSERT_TRUE(shards.ok()) << shards.status();
   EXPECT_EQ(shards->size(), 2u);
+}
+
+// A raw client that shares memory and says what ours never would.
+TEST_F(GrpcExchange, ABadReferenceIntoSharedMemoryEndsItsStreamWithAReasonAndNothingElse) {
+  server_->set_outbox(*Outbox::Create(kOutboxBytes));
+  const auto outbox = *Outbox::Create(kOutboxBytes);
+  const SharedMemoryOffer& offer = outbox->segment()->offer();
+  wire::ShardMessage hello;
+  hello.mutable_header()->set_kind(wire::HELLO);
+  hello.mutable_header()->set_protocol_version(kProtocolVersion);
+  wire::SharedMemoryOffer* offered = hello.mutable_header()->mutable_shared_memory();
+  offered->set_pid(offer.pid);
+  offered->set_fd(offer.fd);
+  offered->set_bytes(offer.bytes);
+  offered->set_token(offer.token);
+  wire::ShardMessage push;
+  push.mutable_header()->set_kind(wire::PUSH);
+  push.mutable_header()->set_term(1);
+  wire::SharedTensorReference* tensor = push.mutable_header()->mutable_shared_tensor();
+  tensor->set_sequence(1);
+  const std::vector<std::pair<uint64_t, uint64_t>> bad = {
+      {offer.bytes, 4000}, {4096, ~uint64_t{0} - 4095}, {4097, 4000}, {0, 4000}, {4096, 0}};
+  for (const auto& [offset, bytes] : bad) {
+    RawCall call(server_->address(), "/tessera.wire.ParameterService/Exchange");
+    wire::ShardMessage answer;
+    ASSERT_TRUE(answer.ParseFromString(call.Exchange(hello.SerializeAsString())));
+    EXPECT_TRUE(answer.header().shared_memory_mapped());
+    tensor->set_offset(offset);
+    tensor->set_bytes(bytes);
+    EXPECT_EQ(call.Exchange(push.SerializeAsString()), "");
+    const grpc::Status status = call.Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_NE(status.error_message().find("segment"), std::string::npos) << status.error_message();
+  }
+  EXPECT_EQ(service_->store()->VersionRange().second, 0) << "nothing of it was applied";
+  EXPECT_TRUE(ReadShards(server_->address(), "test", {0}, absl::Seconds(20)).ok());
+}
+
+TEST_F(GrpcExchange, AReferenceWithoutSharedMemoryEndsItsStreamWithAReason) {
+  RawCall call(server_->address(), "/tessera.wire.ParameterService/Exchange");
+  wire::ShardMessage push;
+  push.mutable_header()->set_kind(wire::PUSH);
+  push.mutable_header()->mutable_shared_tensor()->set_sequence(1);
+  EXPECT_EQ(call.Exchange(push.SerializeAsString()), "");
+  const grpc::Status status = call.Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_NE(status.error_message().find("not agreed on"), std::string::npos) << status.error_message();
 }
 
 TEST_F(GrpcExchange, ReadShardsGivesTheNewestVersionsOrSaysWhy) {
