@@ -32,6 +32,7 @@ struct ExchangeMessage {
   std::string node;
   absl::Status error;  // kError
   TensorBytes tensor;  // kPush, kWeights
+  int64_t queued_ns = 0;  // when it was queued, where sending is traced (common/trace); stays here
 };
 
 // The sending end of one connection. Thread-safe. Never blocks: messages with a tensor wait in a queue for
