@@ -87,10 +87,11 @@ class Handler : public RawService {
 }  // namespace
 
 struct GrpcExchangeServer::Impl {
-  explicit Impl(std::shared_ptr<ParameterService> parameter_service)
-      : service(std::move(parameter_service)), handler(service, &outbox) {}
+  Impl(std::shared_ptr<ParameterService> parameter_service, TraceRecorder* trace_recorder)
+      : service(std::move(parameter_service)), recorder(trace_recorder), handler(service, &outbox) {}
 
   const std::shared_ptr<ParameterService> service;
+  TraceRecorder* const recorder;
   OutboxSlot outbox;
   Handler handler;
   std::vector<std::unique_ptr<CompletionThread>> threads;
@@ -125,7 +126,9 @@ class GrpcExchangeServer::Connection : public ExchangeConnection {
   void OnAccepted(bool ok) {
     if (!ok) return Abandon();  // the server shuts down
     if (!impl_->stopping) impl_->Accept(thread_);
-    set_receiver(impl_->service->NewSession(shared_from_this()));
+    const auto trace = ExchangeTrace::To(impl_->recorder, "a client");
+    set_trace(trace);
+    set_receiver(impl_->service->NewSession(shared_from_this(), trace));
     BeginStreaming(&stream_, &stream_);
   }
 
@@ -141,8 +144,8 @@ void GrpcExchangeServer::Impl::Accept(CompletionThread* thread) {
 }
 
 absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> GrpcExchangeServer::Start(
-    const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads) {
-  auto impl = std::make_unique<Impl>(std::move(service));
+    const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads, TraceRecorder* recorder) {
+  auto impl = std::make_unique<Impl>(std::move(service), recorder);
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
   TESSERA_ASSIGN_OR_RETURN(impl->listener,
                            Listener::Start(options, {&impl->handler}, [&](grpc::ServerBuilder* builder) {

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/rpc/listener.h"
 #include "common/shared_memory/outbox.h"
+#include "common/trace/trace_recorder.h"
 #include "server/parameter_service.h"
 
 namespace tessera {
@@ -15,10 +16,11 @@ namespace tessera {
 // Owns the listener and its threads. Shutdown (or the destructor) ends all streams and joins them.
 class GrpcExchangeServer {
  public:
-  // `threads` completion queues with a thread each serve the streams. Errors: those of Listener::Start.
+  // `threads` completion queues with a thread each serve the streams. `recorder`, if any, gets their trace and outlives
+  // this object. Errors: those of Listener::Start.
   static absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> Start(const ListenOptions& options,
                                                                    std::shared_ptr<ParameterService> service,
-                                                                   int threads);
+                                                                   int threads, TraceRecorder* recorder = nullptr);
   ~GrpcExchangeServer();
 
   // Tensors that lie in `outbox` go to clients of this machine by reference: to those whose hello is answered

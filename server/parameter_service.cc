@@ -12,8 +12,8 @@ namespace tessera {
 // One connection. Messages come one at a time; answers may leave from any thread that completes a round.
 class ParameterService::Session : public ExchangeReceiver, public std::enable_shared_from_this<Session> {
  public:
-  Session(std::shared_ptr<ParameterService> service, std::shared_ptr<ExchangeSender> sender)
-      : service_(std::move(service)), sender_(std::move(sender)) {}
+  Session(std::shared_ptr<ParameterService> service, std::shared_ptr<ExchangeSender> sender, const ExchangeTrace& trace)
+      : service_(std::move(service)), sender_(std::move(sender)), trace_(trace) {}
 
   void OnMessage(ExchangeMessage message) override {
     const auto tensor_bytes = static_cast<int64_t>(message.tensor.size_bytes());
@@ -70,13 +70,14 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     MutexLock lock(&mutex_);
     if (greeted_) return absl::FailedPreconditionError("a second hello");
     greeted_ = true;
+    trace_.NamePeer(message.node);
     if (store_ != nullptr) AnswerHelloLocked();
     return absl::OkStatus();
   }
 
   absl::Status OnPush(ParameterStore& store, const ExchangeMessage& message) {
     const PushHeader header{message.shard, message.replicas, message.clock, message.version};
-    TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action, store.Push(header, message.tensor));
+    TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action, store.Push(header, message.tensor, trace_.receive));
     service_->pushed_bytes_ += static_cast<int64_t>(message.tensor.size_bytes());
     if (action == ConsistencyPolicy::Action::kDropped) return SendDropped(store, message);
     if (message.wants_weights) {
@@ -164,6 +165,7 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
 
   const std::shared_ptr<ParameterService> service_;
   const std::shared_ptr<ExchangeSender> sender_;
+  const ExchangeTrace trace_;
   std::atomic<bool> closed_{false};
   Mutex mutex_;  // between Open and the connection's thread
   std::shared_ptr<ParameterStore> store_ ABSL_GUARDED_BY(mutex_);
@@ -205,8 +207,9 @@ void ParameterService::Close() {
   }
 }
 
-std::shared_ptr<ExchangeReceiver> ParameterService::NewSession(std::shared_ptr<ExchangeSender> sender) {
-  auto session = std::make_shared<Session>(shared_from_this(), std::move(sender));
+std::shared_ptr<ExchangeReceiver> ParameterService::NewSession(std::shared_ptr<ExchangeSender> sender,
+                                                               const ExchangeTrace& trace) {
+  auto session = std::make_shared<Session>(shared_from_this(), std::move(sender), trace);
   std::shared_ptr<ParameterStore> store;
   int64_t term = 0;
   bool closed = false;

@@ -11,6 +11,7 @@
 
 #include "common/exchange.h"
 #include "common/mutex.h"
+#include "common/trace/exchange_trace.h"
 #include "server/parameter_store.h"
 
 namespace tessera {
@@ -34,8 +35,8 @@ class ParameterService : public std::enable_shared_from_this<ParameterService> {
   // Parked reads are answered with kCancelled and every session is closed. Idempotent.
   void Close();
 
-  // The receiver of a new connection whose answers go through `sender`.
-  std::shared_ptr<ExchangeReceiver> NewSession(std::shared_ptr<ExchangeSender> sender);
+  // The receiver of a new connection whose answers go through `sender`; what it does is recorded in `trace`.
+  std::shared_ptr<ExchangeReceiver> NewSession(std::shared_ptr<ExchangeSender> sender, const ExchangeTrace& trace = {});
 
   // Null before Open.
   std::shared_ptr<ParameterStore> store() const;

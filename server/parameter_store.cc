@@ -147,9 +147,9 @@ absl::Status ParameterStore::AddShards(const Rules& rules) {
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ParameterStore::Push(const PushHeader& header,
-                                                               const TensorBytes& gradient) {
+                                                               const TensorBytes& gradient, TraceTrack trace) {
   TESSERA_ASSIGN_OR_RETURN(ShardState* const shard, Find(header.shard));
-  return shard->Push(header, gradient);
+  return shard->Push(header, gradient, trace);
 }
 
 void ParameterStore::Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule) {

@@ -87,8 +87,9 @@ class ParameterStore {
   // Adds `gradient` (sum over the range's minibatch means, float32, the shard's length) to its round; the
   // round that it completes is applied, and the reads that waited for it are answered. All or nothing.
   // Errors: kNotFound, shard not held here; kInvalidArgument, length, or a base version that is not yet
-  // there; those of ConsistencyPolicy::OnPush.
-  absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient);
+  // there; those of ConsistencyPolicy::OnPush. Reduction and update are recorded in `trace`.
+  absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient,
+                                                 TraceTrack trace = {});
 
   // Calls `done` once, when `rule` lets `replica` read weights for minibatch `clock`. Never blocks. In sync
   // (one group that drops nobody) it is exactly version `clock`, or kFailedPrecondition if that is gone; else

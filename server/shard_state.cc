@@ -11,6 +11,13 @@ namespace {
 
 constexpr Version kNone = -1;
 
+TraceArgs ArgsOf(const PushHeader& push, const TensorBytes& gradient) {
+  return {.shard = push.shard,
+          .replicas = push.replicas,
+          .clock = push.clock,
+          .bytes = static_cast<int64_t>(gradient.size_bytes())};
+}
+
 }  // namespace
 
 ShardState::ShardState(std::string description, ConsistencyPolicy policy, ShardUpdater updater,
@@ -31,12 +38,12 @@ ShardState::ShardState(std::string description, ConsistencyPolicy policy, ShardU
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ShardState::Push(const PushHeader& header,
-                                                           const TensorBytes& gradient) {
+                                                           const TensorBytes& gradient, TraceTrack trace) {
   absl::StatusOr<ConsistencyPolicy::Action> action;
   std::vector<Answer> answers;
   {
     MutexLock lock(&mutex_);
-    action = PushLocked(header, gradient);
+    action = PushLocked(header, gradient, trace);
     if (action.ok() && *action == ConsistencyPolicy::Action::kApplyRound) answers = TakeAnsweredLocked();
   }
   for (auto& [done, answer] : answers) done(std::move(answer));
@@ -121,7 +128,7 @@ absl::Status ShardState::CheckPushLocked(const PushHeader& header, const TensorB
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ShardState::PushLocked(const PushHeader& header,
-                                                                 const TensorBytes& gradient) {
+                                                                 const TensorBytes& gradient, TraceTrack trace) {
   TESSERA_RETURN_IF_ERROR(CheckPushLocked(header, gradient));
   TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action,
                            policy_.OnPush(header.replicas, header.clock));
@@ -130,6 +137,7 @@ absl::StatusOr<ConsistencyPolicy::Action> ShardState::PushLocked(const PushHeade
   for (ReplicaId replica = header.replicas.first; replica <= header.replicas.last; ++replica) {
     base_versions_[replica] = header.base_version;
   }
+  const TraceSpan span(trace, completes ? TraceKind::kApply : TraceKind::kReduce, ArgsOf(header, gradient));
   if (completes) {
     ApplyRoundLocked(header, gradient);
   } else {

@@ -23,6 +23,7 @@
 #include "common/mutex.h"
 #include "common/tensor_buffer.h"
 #include "common/tensor_bytes.h"
+#include "common/trace/trace_recorder.h"
 #include "common/types.h"
 #include "server/consistency_policy.h"
 #include "server/reduction_tree.h"
@@ -69,7 +70,8 @@ class ShardState {
              Shared shared);
 
   // As ParameterStore::Push, Read, Latest and Close.
-  absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient);
+  absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient,
+                                                 TraceTrack trace = {});
   void Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule = ReadRule::kPolicy);
   ShardVersion Latest() const;
   void Close();
@@ -92,7 +94,8 @@ class ShardState {
 
   absl::Status CheckPushLocked(const PushHeader& header, const TensorBytes& gradient) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<ConsistencyPolicy::Action> PushLocked(const PushHeader& header, const TensorBytes& gradient)
+  absl::StatusOr<ConsistencyPolicy::Action> PushLocked(const PushHeader& header, const TensorBytes& gradient,
+                                                       TraceTrack trace)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Applies the round that `gradient` completes.
   void ApplyRoundLocked(const PushHeader& header, const TensorBytes& gradient)

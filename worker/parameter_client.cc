@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/protocol.h"
 #include "common/status.h"
+#include "common/trace/exchange_trace.h"
 
 namespace tessera {
 
@@ -83,10 +84,15 @@ class ParameterClient::Peer : public ExchangeReceiver {
       MutexLock lock(&client_->mutex_);
       client_->pulled_bytes_ += bytes;  // first: who waits for these weights may ask for the count next
     }
-    const absl::Status status =
-        client_->weights_->Install(message.shard, message.replicas, message.clock, message.version, message.tensor);
+    const absl::Status status = InstallLocked(message);
     if (!status.ok()) return FailLocked(status);
     sender_->Grant(bytes);
+  }
+
+  absl::Status InstallLocked(const ExchangeMessage& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const TraceSpan span(peer_.trace, TraceKind::kInstall, ArgsOf(message));
+    return client_->weights_->Install(message.shard, message.replicas, message.clock, message.version,
+                                      message.tensor);
   }
 
   void OnDroppedLocked(const ExchangeMessage& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

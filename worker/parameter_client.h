@@ -12,6 +12,7 @@
 #include "common/exchange.h"
 #include "common/mutex.h"
 #include "common/shard_layout.h"
+#include "common/trace/trace_recorder.h"
 #include "worker/pulled_weights.h"
 
 namespace tessera {
@@ -20,6 +21,7 @@ struct ServerPeer {
   std::string name;  // "server 1 (127.0.0.1:4242)", for messages
   int node_id = 0;
   std::vector<ShardId> shards;  // of which it is the primary
+  TraceTrack trace = {};        // where the weights that come from it are recorded
 };
 
 // What a push is answered with.

@@ -28,13 +28,17 @@ int CountWeightBlocks(const std::vector<ParameterBlock>& blocks) {
 
 StepExchange::StepExchange(const StepExchangeOptions& options, const nn::Graph& graph,
                            ParameterClient* client, PulledWeights* weights,
-                           std::shared_ptr<TensorMemory> memory)
+                           std::shared_ptr<TensorMemory> memory, TraceTrack trace)
     : options_(options),
       blocks_(graph.blocks()),
       client_(client),
       weights_(weights),
       pool_(kGradientPoolBytes, std::move(memory)),
-      gradients_(blocks_.size()) {
+      gradients_(blocks_.size()),
+      trace_(trace) {
+  for (const ParameterBlock& block : blocks_) {
+    if (trace_) trace_names_.push_back(trace_.recorder->Name(block.layer));
+  }
   const ReplicaTree tree(options_.group);
   for (const ReplicaRange& local : weights_->groups()) {
     const ReplicaId first = local.first / options_.group * options_.group;
@@ -66,7 +70,21 @@ void StepExchange::Begin(int group, ReplicaId replica, Clock clock) {
   clock_ = clock;
 }
 
+TraceArgs StepExchange::TraceArgsOf(int block) const {
+  TraceArgs args;
+  if (!trace_) return args;
+  args.layer = trace_names_[static_cast<size_t>(block)];
+  args.replicas = {replica_, replica_};
+  args.clock = clock_;
+  return args;
+}
+
 absl::StatusOr<absl::Span<const float>> StepExchange::Weights(int block) {
+  const TraceSpan span(trace_, TraceKind::kWait, TraceArgsOf(block));
+  return AwaitWeights(block);
+}
+
+absl::StatusOr<absl::Span<const float>> StepExchange::AwaitWeights(int block) {
   return weights_->Wait(group_, block, clock_, absl::Now() + options_.patience);
 }
 
@@ -79,6 +97,7 @@ absl::Span<float> StepExchange::Gradient(int block) {
 }
 
 absl::Status StepExchange::GradientReady(int block) {
+  const TraceSpan span(trace_, TraceKind::kPush, TraceArgsOf(block));
   const ParameterBlock& described = blocks_[static_cast<size_t>(block)];
   std::shared_ptr<TensorBuffer> gradient = std::move(gradients_[static_cast<size_t>(block)]);
   if (!nn::AllFinite(gradient->span())) {
@@ -86,7 +105,7 @@ absl::Status StepExchange::GradientReady(int block) {
   }
   // The push names the version it was computed on. A training step does not read the batch-norm statistics,
   // so that those may still be on their way.
-  TESSERA_RETURN_IF_ERROR(Weights(block).status());
+  TESSERA_RETURN_IF_ERROR(AwaitWeights(block).status());
   if (!clipper_.has_value() || described.kind == ParameterKind::kStatistic) {
     Push(block, std::move(gradient));
     return absl::OkStatus();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/tensor_buffer.h"
+#include "common/trace/trace_recorder.h"
 #include "worker/gradient_clipper.h"
 #include "worker/local_reducer.h"
 #include "worker/nn/executor.h"
@@ -26,9 +27,10 @@ struct StepExchangeOptions {
 class StepExchange : public nn::ParameterExchange {
  public:
   // `client` and `weights` outlive it. Gradients lie in `memory` while it has room (GradientBytes is enough);
-  // null: on the heap.
+  // null: on the heap. Waits and pushes are recorded in `trace`.
   StepExchange(const StepExchangeOptions& options, const nn::Graph& graph, ParameterClient* client,
-               PulledWeights* weights, std::shared_ptr<TensorMemory> memory);
+               PulledWeights* weights, std::shared_ptr<TensorMemory> memory,
+               TraceTrack trace = {});
 
   // How many bytes the gradients of `blocks` need at once, where the replicas of `groups` (LocalGroups) run.
   static size_t GradientBytes(const std::vector<ParameterBlock>& blocks,
@@ -51,6 +53,8 @@ class StepExchange : public nn::ParameterExchange {
   };
 
   void Push(int block, std::shared_ptr<TensorBuffer> gradient);
+  absl::StatusOr<absl::Span<const float>> AwaitWeights(int block);
+  TraceArgs TraceArgsOf(int block) const;
 
   const StepExchangeOptions options_;
   const std::vector<ParameterBlock>& blocks_;
@@ -63,6 +67,8 @@ class StepExchange : public nn::ParameterExchange {
   int group_ = 0;
   ReplicaId replica_ = 0;
   Clock clock_ = 0;
+  const TraceTrack trace_;
+  std::vector<int32_t> trace_names_;  // by block; empty without a trace
 };
 
 }  // namespace tessera

@@ -22,7 +22,7 @@ Trainer::Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink
       parts_(std::move(parts)),
       sink_(std::move(sink)),
       exchange_({options_.group, total_steps(), options_.clip_norm, options_.patience}, *parts_.graph,
-                parts_.client, parts_.weights, parts_.gradient_memory),
+                parts_.client, parts_.weights, parts_.gradient_memory, parts_.trace),
       clocks_(parts_.weights->groups().size(), 0) {
   for (ReplicaId replica = options_.local.first; replica <= options_.local.last; ++replica) {
     progress_.replicas.push_back({replica, 0, {}, {}, 0});
@@ -71,6 +71,7 @@ absl::Status Trainer::RunRound(int group) {
 }
 
 absl::Status Trainer::RunStep(int group, ReplicaId replica, Clock clock) {
+  const TraceSpan span(parts_.trace, TraceKind::kStep, {.replicas = {replica, replica}, .clock = clock});
   exchange_.Begin(group, replica, clock);
   const nn::Batch batch = parts_.train->LoadForTraining(parts_.sampler->Minibatch(replica, clock),
                                                         clock / options_.steps_per_epoch);
@@ -131,6 +132,7 @@ absl::Status Trainer::EvaluateFinishedEpochs() {
 }
 
 absl::Status Trainer::Evaluate(int group, Clock clock) {
+  const TraceSpan span(parts_.trace, TraceKind::kEvaluate, {.clock = clock});
   exchange_.Begin(group, parts_.weights->groups()[static_cast<size_t>(group)].first,
                   clocks_[static_cast<size_t>(group)]);
   std::vector<EvaluationChunk> chunks;

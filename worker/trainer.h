@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/mutex.h"
+#include "common/trace/trace_recorder.h"
 #include "common/types.h"
 #include "worker/data/batch_loader.h"
 #include "worker/data/sampler.h"
@@ -73,6 +74,7 @@ struct TrainerParts {
   ParameterClient* client = nullptr;
   PulledWeights* weights = nullptr;  // of LocalGroups(options.local, options.group)
   std::shared_ptr<TensorMemory> gradient_memory = nullptr;  // see StepExchange
+  TraceTrack trace = {};             // of the thread that calls Run
 };
 
 // Run is called once, from one thread; progress() from any.

@@ -68,10 +68,11 @@ ExchangeClient::~ExchangeClient() {
   thread_.Shutdown();
 }
 
-std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address,
-                                                     std::shared_ptr<ExchangeReceiver> receiver) {
+std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address, std::shared_ptr<ExchangeReceiver> receiver,
+                                                     const ExchangeTrace& trace) {
   auto connection = std::make_shared<Connection>(&thread_, address, outbox_);
   connection->set_receiver(std::move(receiver));
+  connection->set_trace(trace);
   {
     MutexLock lock(&mutex_);
     connections_.push_back(connection);

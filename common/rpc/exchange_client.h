@@ -7,6 +7,7 @@
 #include "common/exchange.h"
 #include "common/rpc/completion_thread.h"
 #include "common/shared_memory/outbox.h"
+#include "common/trace/exchange_trace.h"
 
 namespace tessera {
 
@@ -19,8 +20,9 @@ class ExchangeClient {
 
   // Opens a stream to host:port. Returns at once; `receiver` gets what the server sends, and OnClosed when
   // the stream could not be opened (kUnavailable) or has ended. The caller sends a kHello first.
-  std::shared_ptr<ExchangeSender> Open(const std::string& address,
-                                       std::shared_ptr<ExchangeReceiver> receiver);
+  // Its messages are recorded in `trace`.
+  std::shared_ptr<ExchangeSender> Open(const std::string& address, std::shared_ptr<ExchangeReceiver> receiver,
+                                       const ExchangeTrace& trace = {});
 
  private:
   class Connection;

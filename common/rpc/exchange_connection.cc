@@ -43,6 +43,7 @@ void ExchangeConnection::FailedToBegin() {
 
 void ExchangeConnection::Send(ExchangeMessage message, int priority) {
   absl::Status added;
+  if (trace_.send) message.queued_ns = TraceNow();
   {
     MutexLock lock(&mutex_);
     if (closed_ || broken_ || finishing_) return;
@@ -82,9 +83,16 @@ void ExchangeConnection::PumpLocked() {
   std::optional<ExchangeMessage> message = queue_.Next();
   if (!message.has_value()) return;
   if (message->kind != MessageKind::kHello) message->credit_bytes += queue_.TakeCollected();
-  const SharedMemoryHeader shared = link_.OnSend(&*message);
   writing_ = true;
-  writer_->Write(EncodeMessage(*message, shared), write_operation_.Begin(this));
+  writer_->Write(EncodeLocked(&*message), write_operation_.Begin(this));
+}
+
+grpc::ByteBuffer ExchangeConnection::EncodeLocked(ExchangeMessage* message) {
+  const bool traced = trace_.send && message->tensor.size_bytes() > 0;
+  if (traced) trace_.OnLeft(*message);
+  const TraceSpan span(traced ? trace_.send : TraceTrack(), TraceKind::kEncode, ArgsOf(*message));
+  const SharedMemoryHeader shared = link_.OnSend(message);
+  return EncodeMessage(*message, shared);
 }
 
 void ExchangeConnection::OnWritten(bool ok) {
@@ -116,11 +124,13 @@ void ExchangeConnection::OnRead(bool ok) {
 }
 
 void ExchangeConnection::Handle(const grpc::ByteBuffer& buffer) {
+  const int64_t received_ns = trace_.receive ? TraceNow() : 0;
   SharedMemoryHeader shared;
   absl::StatusOr<ExchangeMessage> message = DecodeMessage(buffer, &shared);
   if (!message.ok()) return Close(message.status());
   const absl::Status received = ReceiveShared(shared, &*message);
   if (!received.ok()) return Close(received);
+  trace_.OnReceived(*message, received_ns);
   if (message->credit_bytes > 0) {
     MutexLock lock(&mutex_);
     queue_.AddCredit(message->credit_bytes);

@@ -12,6 +12,7 @@
 #include "common/rpc/completion_thread.h"
 #include "common/send_queue.h"
 #include "common/shared_memory/link.h"
+#include "common/trace/exchange_trace.h"
 
 namespace tessera {
 
@@ -25,6 +26,8 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
 
   // Who gets the messages; before the call begins.
   void set_receiver(std::shared_ptr<ExchangeReceiver> receiver) { receiver_ = std::move(receiver); }
+  // Where its messages are recorded; before the call begins.
+  void set_trace(const ExchangeTrace& trace) { trace_ = trace; }
 
  protected:
   using Reader = grpc::internal::AsyncReaderInterface<grpc::ByteBuffer>;
@@ -72,12 +75,15 @@ class ExchangeConnection : public ExchangeSender, public std::enable_shared_from
   void Handle(const grpc::ByteBuffer& buffer);
   // Takes in what came with `message` about shared memory; errors as SharedMemoryLink::OnReceive.
   absl::Status ReceiveShared(const SharedMemoryHeader& shared, ExchangeMessage* message);
+  // `message` as it goes: its tensor is left out where a reference stands for it.
+  grpc::ByteBuffer EncodeLocked(ExchangeMessage* message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PumpLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MaybeFinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   CompletionThread* const thread_;
   std::shared_ptr<ExchangeReceiver> receiver_;
+  ExchangeTrace trace_;
   Reader* reader_ = nullptr;   // set before streaming begins
   grpc::ByteBuffer received_;  // of the read under way
   Operation read_operation_{&ExchangeConnection::OnRead};

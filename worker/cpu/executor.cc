@@ -70,6 +70,7 @@ class CpuExecutor final : public nn::Executor {
     }
     if (plans_.size() == kMaxPlans) plans_.pop_back();
     TESSERA_ASSIGN_OR_RETURN(auto plan, Plan::Create(graph_, size, training, engine_));
+    plan->set_trace(options_.trace);
     plans_.push_front(std::move(plan));
     return plans_.front().get();
   }

@@ -81,6 +81,22 @@ absl::Status Plan::Build(const dnnl::engine& engine) {
   return Guarded(graph_->nodes().back(), [&] { arena_.Allocate(); });
 }
 
+void Plan::set_trace(TraceTrack trace) {
+  trace_ = trace;
+  trace_names_.clear();
+  if (!trace_) return;
+  for (const nn::Node& node : graph_->nodes()) trace_names_.push_back(trace_.recorder->Name(node.name));
+}
+
+TraceArgs Plan::TraceArgsOf(int n) const {
+  TraceArgs args;
+  if (!trace_) return args;
+  args.layer = trace_names_[n];
+  if (training_) args.clock = run_.key.clock;
+  if (training_) args.replicas = {run_.key.replica, run_.key.replica};
+  return args;
+}
+
 absl::StatusOr<nn::EvaluationResult> Plan::Forward(const nn::Batch& batch, const nn::StepKey& key,
                                                    nn::ParameterExchange* exchange) {
   TESSERA_CHECK(batch.size() == batch_);
@@ -94,6 +110,7 @@ absl::StatusOr<nn::EvaluationResult> Plan::Forward(const nn::Batch& batch, const
   run_.finite = true;
   for (int n = 0; n < static_cast<int>(programs_.size()); ++n) {
     TESSERA_RETURN_IF_ERROR(BindWeights(n, exchange));
+    const TraceSpan span(trace_, TraceKind::kForward, TraceArgsOf(n));
     TESSERA_RETURN_IF_ERROR(RunSteps(n, programs_[n].forward));
     finite = finite && finite_weights_[n];
   }
@@ -112,6 +129,7 @@ absl::Status Plan::Backward(nn::ParameterExchange* exchange) {
 }
 
 absl::Status Plan::BackwardNode(int n, nn::ParameterExchange* exchange) {
+  const TraceSpan span(trace_, TraceKind::kBackward, TraceArgsOf(n));
   const NodeProgram& program = programs_[n];
   const auto steps = absl::MakeConstSpan(program.backward);
   const int weights = node(n).weight_block, statistics = node(n).statistic_block;

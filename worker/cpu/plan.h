@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/trace/trace_recorder.h"
 #include "worker/cpu/arena.h"
 #include "worker/cpu/program.h"
 #include "worker/nn/executor.h"
@@ -29,6 +30,8 @@ class Plan {
   int64_t batch() const { return batch_; }
   bool training() const { return training_; }
   size_t arena_bytes() const { return arena_.bytes(); }
+  // Forward and backward of each layer are recorded in `trace`.
+  void set_trace(TraceTrack trace);
 
   // Losses are summed over the batch; logits are given in evaluation alone. `batch` has the plan's size and is valid; `key` counts in training.
   // Errors: kOutOfRange, the first layer whose output is not finite; those of `exchange`.
@@ -49,6 +52,7 @@ class Plan {
   absl::Status RunSteps(int n, absl::Span<const Step> steps);
   absl::Status BackwardNode(int n, nn::ParameterExchange* exchange);
   absl::Status NameNotFinite();
+  TraceArgs TraceArgsOf(int n) const;
 
   const std::shared_ptr<const nn::Graph> graph_;
   const int64_t batch_;
@@ -59,6 +63,8 @@ class Plan {
   Arena arena_;
   std::vector<bool> finite_weights_;  // by node, in this step
   Run run_;
+  TraceTrack trace_;
+  std::vector<int32_t> trace_names_;  // by node; empty without a trace
 };
 
 }  // namespace tessera::cpu

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/registry.h"
+#include "common/trace/trace_recorder.h"
 #include "common/types.h"
 #include "worker/nn/graph.h"
 
@@ -83,6 +84,7 @@ class Executor {
 
 struct ExecutorOptions {
   int threads = 1;
+  TraceTrack trace;  // where forward and backward of each layer are recorded (the cpu executor's)
 };
 
 // Executors by name: "cpu", "reference".
