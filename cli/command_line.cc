@@ -36,7 +36,6 @@ constexpr UnbuiltWord kUnbuiltCommands[] = {
 constexpr UnbuiltWord kUnbuiltRunFlags[] = {
     {"--resume", "going on with an earlier run"},
     {"--chaos", "fault injection"},
-    {"--trace", "tracing"},
 };
 
 std::string Refusal(absl::string_view kind, const UnbuiltWord& unbuilt) {
@@ -98,6 +97,9 @@ void AddRun(CLI::App* app, Arguments* arguments) {
   run->add_option("--workers", options->workers, "how many, in place of cluster.workers")->type_name("N");
   AddSettings(run, &options->settings);
   run->add_option("--summary", options->summary_file, "where a copy of the run's summary (JSON) goes")
+      ->type_name("FILE");
+  run->add_option("--trace", options->trace_file,
+                  "where a trace of all processes goes, as JSON for Perfetto or chrome://tracing")
       ->type_name("FILE");
   AddUnbuiltFlags(run);
   run->callback([arguments] {

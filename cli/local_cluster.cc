@@ -14,9 +14,11 @@
 #include <fstream>
 #include <set>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -41,6 +43,11 @@ void Drain(int fd) {
 
 // Where a process's log waits while another's has its name.
 std::string Aside(const Process& process) { return absl::StrCat(process.log_path(), ".", process.pid()); }
+
+// Orders workers before servers, and each by number.
+std::tuple<bool, size_t, std::string> Rank(const std::string& node) {
+  return {!absl::StartsWith(node, "worker"), node.size(), node};
+}
 
 }  // namespace
 
@@ -101,12 +108,10 @@ absl::Status LocalCluster::Start(absl::Duration timeout, int extra,
   TESSERA_RETURN_IF_ERROR(StartDaemon("coordinator", kCoordinatorProgram, std::move(arguments)));
   TESSERA_RETURN_IF_ERROR(AwaitAddress(timeout, extra, interrupted));
   for (int i = 0; i < options_.servers; ++i) {
-    TESSERA_RETURN_IF_ERROR(
-        StartDaemon(absl::StrCat("server ", i), kServerProgram, {"--coordinator", address_}));
+    TESSERA_RETURN_IF_ERROR(StartNode(absl::StrCat("server ", i), kServerProgram));
   }
   for (int i = 0; i < options_.workers; ++i) {
-    TESSERA_RETURN_IF_ERROR(
-        StartDaemon(absl::StrCat("worker ", i), kWorkerProgram, {"--coordinator", address_}));
+    TESSERA_RETURN_IF_ERROR(StartNode(absl::StrCat("worker ", i), kWorkerProgram));
   }
   return absl::OkStatus();
 }
@@ -155,6 +160,32 @@ absl::Status LocalCluster::StartDaemon(const std::string& node, const std::strin
                            .executable = absl::StrCat(options_.programs, "/", program),
                            .arguments = std::move(arguments),
                            .log_path = LogFile(options_.run_folder, node)});
+}
+
+absl::Status LocalCluster::StartNode(const std::string& node, const std::string& program) {
+  std::vector<std::string> arguments = {"--coordinator", address_};
+  if (options_.traced) {
+    std::error_code error;
+    std::filesystem::create_directories(TraceFolder(options_.run_folder), error);
+    arguments.push_back("--trace");
+    arguments.push_back(TracePath(processes_.size()));
+  }
+  return StartDaemon(node, program, std::move(arguments));
+}
+
+// By number, since the coordinator may give the node another name.
+std::string LocalCluster::TracePath(size_t process) const {
+  return absl::StrCat(TraceFolder(options_.run_folder), "/", process, ".json");
+}
+
+std::vector<TracePart> LocalCluster::trace_parts() const {
+  std::vector<TracePart> parts;
+  for (size_t i = kCoordinator + 1; options_.traced && i < processes_.size(); ++i) {
+    parts.push_back({processes_.process(i).name(), TracePath(i)});
+  }
+  std::sort(parts.begin(), parts.end(),
+            [](const TracePart& a, const TracePart& b) { return Rank(a.process) < Rank(b.process); });
+  return parts;
 }
 
 absl::Status LocalCluster::AwaitAddress(absl::Duration timeout, int extra,

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "cli/process_group.h"
+#include "common/trace/trace_merge.h"
 
 namespace tessera::cli {
 
@@ -21,6 +22,7 @@ struct ClusterOptions {
   int port = 0;  // of the coordinator; 0 takes a free one
   int servers = 1;
   int workers = 1;
+  bool traced = false;  // each node leaves its trace in the run folder's trace/
 };
 
 // The folder of this program's executable, where the daemons are too.
@@ -61,11 +63,15 @@ class LocalCluster {
   // "server 1 (pid 123) was killed by signal 9 (Killed); log: runs/x/logs/server-1.log", with the last line
   // of the log when the process left by itself.
   std::string DescribeExit(size_t process, const ProcessExit& exit) const;
+  // Of a traced cluster: each node's trace, which is there once it has ended. Workers first.
+  std::vector<TracePart> trace_parts() const;
 
  private:
   absl::Status CheckPrograms() const;
   absl::Status StartDaemon(const std::string& node, const std::string& program,
                            std::vector<std::string> arguments);
+  absl::Status StartNode(const std::string& node, const std::string& program);
+  std::string TracePath(size_t process) const;
   absl::Status AwaitAddress(absl::Duration timeout, int extra, const std::function<bool()>& interrupted);
   // Reads the address file; false while it is not there.
   bool ReadAddress();

@@ -1,6 +1,8 @@
 #include "cli/run_command.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +10,7 @@
 #include "cli/job_checks.h"
 #include "cli/local_cluster.h"
 #include "cli/run_session.h"
+#include "cli/run_trace.h"
 #include "cli/signal_watch.h"
 #include "cli/summary.h"
 #include "common/run_folder.h"
@@ -96,6 +99,16 @@ absl::Status Report(const RunOptions& options, const JobPlan& plan, const std::s
   return WriteText(options.summary_file, summary->text);
 }
 
+// Makes one trace of what the nodes have left.
+absl::Status ReportTrace(const RunOptions& options, const RunSession& session, const std::string& folder,
+                         const Console& console) {
+  if (options.trace_file.empty()) return absl::OkStatus();
+  const absl::Status written = WriteRunTrace(session.trace_parts(), options.trace_file, console);
+  std::error_code ignored;
+  std::filesystem::remove_all(TraceFolder(folder), ignored);
+  return written;
+}
+
 int Complain(const Console& console, const absl::Status& status, int code) {
   console.Error(status.message());
   return code;
@@ -113,8 +126,8 @@ int RunJob(const RunOptions& options, const Console& console) {
   if (!signals.ok()) return Complain(console, signals.status(), kExitFailed);
   const absl::StatusOr<JobPlan> plan = PlanJob(options.job, AllSettings(options));
   if (!plan.ok()) return Complain(console, plan.status(), kExitUsage);
-  if (!options.summary_file.empty()) {
-    const absl::Status writable = CheckWritable(options.summary_file);
+  for (const std::string& file : {options.summary_file, options.trace_file}) {
+    const absl::Status writable = file.empty() ? absl::OkStatus() : CheckWritable(file);
     if (!writable.ok()) return Complain(console, writable, kExitUsage);
   }
   const absl::StatusOr<RunFolder> folder = RunFolder::Create(kRunsFolder, plan->job.name);
@@ -127,9 +140,12 @@ int RunJob(const RunOptions& options, const Console& console) {
   absl::StatusOr<ClusterOptions> cluster = PlanCluster(options, plan->job, console);
   if (!cluster.ok()) return Complain(console, cluster.status(), kExitUsage);
   cluster->run_folder = folder->path();
+  cluster->traced = !options.trace_file.empty();
 
-  const SessionEnd end = RunSession(*std::move(cluster), plan->job.cluster.lease, &*signals, console).Run();
-  const absl::Status reported = Report(options, *plan, folder->path(), end, console);
+  RunSession session(*std::move(cluster), plan->job.cluster.lease, &*signals, console);
+  const SessionEnd end = session.Run();
+  absl::Status reported = ReportTrace(options, session, folder->path(), console);
+  reported.Update(Report(options, *plan, folder->path(), end, console));  // last: its last line is what to do next
   if (!reported.ok()) return Complain(console, reported, kExitFailed);
   return ExitCode(end);
 }

@@ -15,6 +15,7 @@ struct RunOptions {
   std::optional<int> servers, workers;  // in place of the file's
   std::vector<std::string> settings;    // KEY=VALUE
   std::string summary_file;             // where a copy of the summary goes, or ""
+  std::string trace_file;               // where the trace goes, or ""
 };
 
 // Returns the exit code (exit_codes.h). To be called from the main thread, before any other thread exists.

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -29,6 +30,9 @@ class RunSession {
 
   // Blocks until the run is over. A failure is told on the console as soon as it is known.
   SessionEnd Run();
+
+  // Of a traced cluster: where its nodes have left their traces; after Run().
+  std::vector<TracePart> trace_parts() const { return cluster_.trace_parts(); }
 
  private:
   // Nothing when interrupted.

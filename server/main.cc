@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(1, 64))
         ->capture_default_str();
     tessera::AddListenOptions(app, &options.listen);
+    tessera::AddTraceOption(app, &options.trace_file);
   };
   return tessera::DaemonMain(
       argc, argv, "tessera-server", "A parameter server of a Tessera cluster.", describe,

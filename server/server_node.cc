@@ -12,6 +12,7 @@
 #include "common/shared_memory/outbox.h"
 #include "common/starting_weights.h"
 #include "common/status.h"
+#include "common/trace/process_trace.h"
 #include "config/job_loader.h"
 #include "server/grpc_exchange_server.h"
 #include "server/parameter_service.h"
@@ -97,10 +98,12 @@ std::shared_ptr<TensorMemory> ShareVersions(size_t bytes, GrpcExchangeServer* se
   return (*outbox)->segment();
 }
 
-absl::Status Serve(NodeAgent* agent, ParameterService* service, GrpcExchangeServer* server) {
+absl::Status Serve(NodeAgent* agent, ParameterService* service, GrpcExchangeServer* server,
+                   TraceRecorder* recorder) {
   TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
   TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap());
   TESSERA_ASSIGN_OR_RETURN(const ShardLayout layout, LayoutFromMap(map));
+  if (recorder != nullptr) recorder->NameShards(layout);
   TESSERA_ASSIGN_OR_RETURN(const std::vector<ShardId> held, ShardsOf(map, agent->index()));
   VersionMemorySource version_memory;
   if (job.cluster.shared_memory)
@@ -145,9 +148,10 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, co
 }
 
 absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* signals) {
+  TESSERA_ASSIGN_OR_RETURN(ProcessTrace trace, ProcessTrace::Create(options.trace_file));
   const std::shared_ptr<ParameterService> service = ParameterService::Create();
   TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcExchangeServer> server,
-                           GrpcExchangeServer::Start(options.listen, service, options.threads));
+                           GrpcExchangeServer::Start(options.listen, service, options.threads, trace.recorder()));
   NodeOptions node;
   node.coordinator = options.coordinator;
   node.kind = wire::SERVER;
@@ -158,12 +162,13 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
   agent->set_progress_source([service](wire::HeartbeatRequest* request) { FillProgress(*service, request); });
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
-  const absl::Status status =
-      agent->Conclude(Serve(agent.get(), service.get(), server.get()), /*lost_node_id=*/0);
+  const absl::Status status = agent->Conclude(
+      Serve(agent.get(), service.get(), server.get(), trace.recorder()), /*lost_node_id=*/0);
   signals->Watch({});
   agent->Leave();  // first: who sees the streams end then finds the reason at the coordinator
   server->Shutdown();
-  return status;
+  const absl::Status traced = trace.Write(agent->name());
+  return status.ok() ? traced : status;
 }
 
 }  // namespace tessera

@@ -19,6 +19,7 @@ struct ServerNodeOptions {
   std::string coordinator;  // host:port
   ListenOptions listen;
   int threads = 1;  // completion queues
+  std::string trace_file;  // where the trace goes, or ""
 };
 
 // Gives memory for so many bytes of versions, or null.

@@ -13,6 +13,7 @@
 #include "common/rpc/node_agent.h"
 #include "common/shared_memory/outbox.h"
 #include "common/status.h"
+#include "common/trace/process_trace.h"
 #include "config/job_loader.h"
 #include "job/job_plan.h"
 #include "worker/cpu/fingerprint.h"
@@ -31,19 +32,22 @@ struct Training {
   std::unique_ptr<Sampler> sampler;
   std::unique_ptr<BatchLoader> train_loader;
   std::unique_ptr<BatchLoader> test_loader;
+  TraceTrack trace;  // of the thread that trains
 };
 
 bool IsPaced(const PaceOptions& pace) {
   return pace.slowdown > 1 || pace.emulated_step > absl::ZeroDuration();
 }
 
-absl::StatusOr<Training> Prepare(const JobSpec& job, const PaceOptions& pace) {
+absl::StatusOr<Training> Prepare(const JobSpec& job, const PaceOptions& pace, TraceRecorder* recorder) {
   Training training;
+  if (recorder != nullptr) training.trace = recorder->AddTrack("steps");
   TESSERA_ASSIGN_OR_RETURN(training.data, OpenJobData(job.data));
   TESSERA_ASSIGN_OR_RETURN(training.plan, MakeJobPlan(job, training.data));
+  if (recorder != nullptr) recorder->NameShards(training.plan.layout);
   TESSERA_ASSIGN_OR_RETURN(training.executor,
                            nn::ExecutorRegistry::Create("device", job.device.kind, training.plan.graph,
-                                                        nn::ExecutorOptions{job.device.threads}));
+                                                        nn::ExecutorOptions{job.device.threads, training.trace}));
   if (IsPaced(pace)) {
     training.executor =
         std::make_unique<PacedExecutor>(std::move(training.executor), training.plan.graph, pace);
@@ -82,11 +86,13 @@ std::vector<ReplicaId> ReplicasOf(const wire::ClusterMap& map, int index) {
   return {};
 }
 
-std::vector<ServerPeer> Servers(const wire::ClusterMap& map) {
+// `traces`: of the connection to each.
+std::vector<ServerPeer> Servers(const wire::ClusterMap& map, const std::vector<ExchangeTrace>& traces) {
   std::vector<ServerPeer> servers;
   for (const wire::ServerEntry& entry : map.servers()) {
     servers.push_back({absl::StrCat("server ", entry.index(), " (", entry.address(), ")"), entry.node_id(),
-                       std::vector<ShardId>(entry.shards().begin(), entry.shards().end())});
+                       std::vector<ShardId>(entry.shards().begin(), entry.shards().end()),
+                       traces[servers.size()].receive});
   }
   return servers;
 }
@@ -100,6 +106,14 @@ std::shared_ptr<Outbox> MakeOutbox(const JobPlan& plan, const TrainerOptions& op
   if (outbox.ok()) return *std::move(outbox);
   spdlog::info("tensors go over TCP: {}", std::string(outbox.status().message()));
   return nullptr;
+}
+
+std::vector<ExchangeTrace> TracesOf(const wire::ClusterMap& map, TraceRecorder* recorder) {
+  std::vector<ExchangeTrace> traces;
+  for (const wire::ServerEntry& entry : map.servers()) {
+    traces.push_back(ExchangeTrace::To(recorder, absl::StrCat("server ", entry.index())));
+  }
+  return traces;
 }
 
 void FillHeartbeat(const Trainer& trainer, const ParameterClient& client, const Outbox* outbox,
@@ -161,9 +175,10 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   const std::shared_ptr<Outbox> outbox = MakeOutbox(plan, options);
   ExchangeClient transport(outbox);
   auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group));
+  const std::vector<ExchangeTrace> traces = TracesOf(map, training->trace.recorder);
   TESSERA_ASSIGN_OR_RETURN(
       const std::shared_ptr<ParameterClient> client,
-      ParameterClient::Create({agent->name(), map.term(), options.may_be_dropped}, plan.layout, Servers(map), weights));
+      ParameterClient::Create({agent->name(), map.term(), options.may_be_dropped}, plan.layout, Servers(map, traces), weights));
   client->set_on_lost([lost_node](const ServerPeer& peer) { *lost_node = peer.node_id; });
   // The agent's threads may still be in these calls when we return: they share what they touch.
   agent->set_on_end([client](absl::Status end) {
@@ -177,7 +192,8 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
                            training->test_loader.get(),
                            client.get(),
                            weights.get(),
-                           outbox == nullptr ? nullptr : outbox->segment()};
+                           outbox == nullptr ? nullptr : outbox->segment(),
+                           training->trace};
   const auto trainer = std::make_shared<Trainer>(
       options, parts, [agent](Clock clock, absl::Span<const EvaluationChunk> chunks) {
         agent->ReportProgress();
@@ -189,7 +205,7 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
 
   absl::Status status = client->Connect(
       [&](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
-        return transport.Open(map.servers(static_cast<int>(server)).address(), std::move(receiver));
+        return transport.Open(map.servers(static_cast<int>(server)).address(), std::move(receiver), traces[server]);
       },
       kConnectTimeout);
   if (status.ok()) status = trainer->Run();
@@ -201,9 +217,9 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   return status;
 }
 
-absl::Status Work(NodeAgent* agent, const PaceOptions& pace, std::atomic<int>* lost_node) {
+absl::Status Work(NodeAgent* agent, const PaceOptions& pace, TraceRecorder* recorder, std::atomic<int>* lost_node) {
   TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
-  TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job, pace));
+  TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job, pace, recorder));
   TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap());
   TESSERA_RETURN_IF_ERROR(CheckSameData(training.plan, map));
   const std::vector<ReplicaId> replicas = ReplicasOf(map, agent->index());
@@ -223,6 +239,7 @@ absl::Status Work(NodeAgent* agent, const PaceOptions& pace, std::atomic<int>* l
 }  // namespace
 
 absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* signals) {
+  TESSERA_ASSIGN_OR_RETURN(ProcessTrace trace, ProcessTrace::Create(options.trace_file));
   NodeOptions node;
   node.coordinator = options.coordinator;
   node.kind = wire::WORKER;
@@ -233,11 +250,12 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
   std::atomic<int> lost_node{0};
-  const absl::Status own = Work(agent.get(), options.pace, &lost_node);
+  const absl::Status own = Work(agent.get(), options.pace, trace.recorder(), &lost_node);
   const absl::Status status = agent->Conclude(own, lost_node);
   signals->Watch({});
   agent->Leave();
-  return status;
+  const absl::Status traced = trace.Write(agent->name());
+  return status.ok() ? traced : status;
 }
 
 }  // namespace tessera

@@ -12,6 +12,7 @@ namespace tessera {
 struct WorkerNodeOptions {
   std::string coordinator;  // host:port
   PaceOptions pace;         // to study slow workers
+  std::string trace_file;   // where the trace goes, or ""
 };
 
 // Runs until the job is over or a signal ends it. Errors: what ended it, in one line.

@@ -31,6 +31,12 @@ void AddListenOptions(CLI::App* app, ListenOptions* options) {
   app->add_option("--advertise", options->advertise, "HOST or HOST:PORT that others reach this node at");
 }
 
+void AddTraceOption(CLI::App* app, std::string* path) {
+  app->add_option("--trace", *path,
+                  "where a trace of what this node did when goes at its end, as JSON for Perfetto or chrome://tracing")
+      ->type_name("FILE");
+}
+
 int DaemonMain(int argc, char** argv, const std::string& name, const std::string& description,
                const std::function<void(CLI::App*)>& describe,
                const std::function<absl::Status(SignalWatcher*)>& run) {

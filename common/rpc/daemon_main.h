@@ -25,5 +25,7 @@ int DaemonMain(int argc, char** argv, const std::string& name, const std::string
 void AddListenOptions(CLI::App* app, ListenOptions* options);
 // Adds --coordinator, required.
 void AddCoordinatorOption(CLI::App* app, std::string* address);
+// Adds --trace.
+void AddTraceOption(CLI::App* app, std::string* path);
 
 }  // namespace tessera
