@@ -69,6 +69,7 @@ TEST(CommandLine, EveryCommandHasHelp) {
 TEST(CommandLine, HelpDoesNotOfferWhatIsNotBuilt) {
   EXPECT_THAT(Tessera({"--help"}).out, Not(HasSubstr("checkpoint")));
   EXPECT_THAT(Tessera({"run", "--help"}).out, Not(HasSubstr("--resume")));
+  EXPECT_THAT(Tessera({"run", "--help"}).out, HasSubstr("--trace"));
 }
 
 TEST(CommandLine, WrongCommandsAreRefused) {
@@ -89,10 +90,14 @@ TEST(CommandLine, WrongCommandsAreRefused) {
 TEST(CommandLine, UnbuiltFeaturesAreRefusedByName) {
   ExpectUsageError({"run", kExample, "--resume"}, "`--resume`");
   ExpectUsageError({"run", kExample, "--chaos", "plan"}, "`--chaos`");
-  ExpectUsageError({"run", "--trace=file", kExample}, "`--trace`");
   ExpectUsageError({"top", "runs/x"}, "`top`");
   ExpectUsageError({"checkpoint", "ls", "--all"}, "`checkpoint`");
   ExpectUsageError({"export"}, "`export`");
+}
+
+TEST(CommandLine, FilesThatCannotBeWrittenAreRefusedBeforeAnythingStarts) {
+  ExpectUsageError({"run", kExample, "--summary", "/nonexistent/a.json"}, "cannot write /nonexistent/a.json");
+  ExpectUsageError({"run", kExample, "--trace", "/nonexistent/a.json"}, "cannot write /nonexistent/a.json");
 }
 
 TEST(CommandLine, WrongSettingsAreConfigurationErrors) {

@@ -52,6 +52,33 @@ TEST_F(LocalClusterTest, TellsDaemonsWhatTheyNeed) {
   EXPECT_EQ(Contents(LogFile(daemons_.run_folder(), "worker 0")), "--coordinator 127.0.0.1:1\n");
 }
 
+TEST_F(LocalClusterTest, GivesEachNodeOfATracedClusterAFileAndKnowsWhose) {
+  daemons_.Write("tessera-worker", "echo \"$*\" > \"$4\"");
+  ClusterOptions options = daemons_.Cluster();
+  options.traced = true;
+  LocalCluster cluster(options);
+  ASSERT_TRUE(Start(&cluster).ok());
+  Process& first = cluster.processes()->process(3);
+  Process& second = cluster.processes()->process(4);
+  ASSERT_TRUE(Ends(first.pidfd()) && Ends(second.pidfd()));
+  cluster.AdoptNames({{first.pid(), "worker 1"}, {second.pid(), "worker 0"}});
+  const std::vector<TracePart> parts = cluster.trace_parts();
+  std::vector<std::string> names;
+  for (const TracePart& part : parts) names.push_back(part.process);
+  ASSERT_THAT(names, testing::ElementsAre("worker 0", "worker 1", "server 0", "server 1"));
+  EXPECT_EQ(parts[0].path, absl::StrCat(daemons_.run_folder(), "/trace/4.json"));
+  for (size_t worker : {0, 1}) {
+    EXPECT_EQ(Contents(parts[worker].path),
+              absl::StrCat("--coordinator 127.0.0.1:1 --trace ", parts[worker].path, "\n"));
+  }
+}
+
+TEST_F(LocalClusterTest, AClusterLeavesNoTraceUnlessAsked) {
+  LocalCluster cluster(daemons_.Cluster());
+  ASSERT_TRUE(Start(&cluster).ok());
+  EXPECT_THAT(cluster.trace_parts(), testing::IsEmpty());
+}
+
 TEST_F(LocalClusterTest, MissingProgramIsNamedBeforeAnythingStarts) {
   std::filesystem::remove(daemons_.File("tessera-worker"));
   LocalCluster cluster(daemons_.Cluster());
