@@ -73,12 +73,35 @@ absl::Status Trainer::RunRound(int group) {
 absl::Status Trainer::RunStep(int group, ReplicaId replica, Clock clock) {
   const TraceSpan span(parts_.trace, TraceKind::kStep, {.replicas = {replica, replica}, .clock = clock});
   exchange_.Begin(group, replica, clock);
-  const nn::Batch batch = parts_.train->LoadForTraining(parts_.sampler->Minibatch(replica, clock),
-                                                        clock / options_.steps_per_epoch);
+  const nn::Batch batch = TakeBatch(group, {replica, clock});
   TESSERA_ASSIGN_OR_RETURN(const nn::StepResult result,
                            parts_.executor->Step(batch, {options_.seed, replica, clock}, &exchange_));
   Record(replica, clock, result);
   return absl::OkStatus();
+}
+
+nn::Batch Trainer::TakeBatch(int group, BatchKey present) {
+  const TraceSpan span(parts_.trace, TraceKind::kBatch);
+  return parts_.train->Take(present, Upcoming(group, present));
+}
+
+std::vector<BatchKey> Trainer::Upcoming(int group, BatchKey present) const {
+  const std::vector<ReplicaRange>& groups = parts_.weights->groups();
+  std::vector<BatchKey> next;
+  const auto add = [&next](ReplicaId first, ReplicaId last, Clock clock) {
+    for (ReplicaId replica = first; replica <= last; ++replica) next.push_back({replica, clock});
+  };
+  add(present.replica + 1, groups[static_cast<size_t>(group)].last, present.clock);
+  std::vector<Clock> clocks = clocks_;
+  clocks[static_cast<size_t>(group)] = present.clock + 1;
+  while (next.size() < BatchPrefetcher::kAhead) {
+    const auto lowest = std::min_element(clocks.begin(), clocks.end());
+    if (*lowest >= total_steps()) break;
+    const ReplicaRange& replicas = groups[static_cast<size_t>(lowest - clocks.begin())];
+    add(replicas.first, replicas.last, *lowest);
+    ++*lowest;
+  }
+  return next;
 }
 
 absl::StatusOr<Clock> Trainer::ClockAfter(int group, Clock clock) {

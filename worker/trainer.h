@@ -17,7 +17,7 @@
 #include "common/trace/trace_recorder.h"
 #include "common/types.h"
 #include "worker/data/batch_loader.h"
-#include "worker/data/sampler.h"
+#include "worker/data/batch_prefetcher.h"
 #include "worker/evaluator.h"
 #include "worker/nn/executor.h"
 #include "worker/parameter_client.h"
@@ -68,8 +68,7 @@ struct TrainerProgress {
 struct TrainerParts {
   std::shared_ptr<const nn::Graph> graph;
   nn::Executor* executor = nullptr;
-  Sampler* sampler = nullptr;
-  BatchLoader* train = nullptr;
+  BatchPrefetcher* train = nullptr;
   BatchLoader* test = nullptr;  // null without a test set
   ParameterClient* client = nullptr;
   PulledWeights* weights = nullptr;  // of LocalGroups(options.local, options.group)
@@ -102,6 +101,9 @@ class Trainer {
   // One minibatch of each of the group's replicas.
   absl::Status RunRound(int group);
   absl::Status RunStep(int group, ReplicaId replica, Clock clock);
+  nn::Batch TakeBatch(int group, BatchKey present);
+  // What follows minibatch `present` of `group` if all weights come in time.
+  std::vector<BatchKey> Upcoming(int group, BatchKey present) const;
   // The round after `clock`: the next one, or where the servers are when they have dropped ours.
   absl::StatusOr<Clock> ClockAfter(int group, Clock clock);
   // Goes on with `clock`, where the servers are: asks for its weights and waits until all have come.

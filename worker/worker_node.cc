@@ -29,8 +29,7 @@ struct Training {
   JobPlan plan;
   JobData data;
   std::unique_ptr<nn::Executor> executor;
-  std::unique_ptr<Sampler> sampler;
-  std::unique_ptr<BatchLoader> train_loader;
+  std::unique_ptr<BatchPrefetcher> train_batches;
   std::unique_ptr<BatchLoader> test_loader;
   TraceTrack trace;  // of the thread that trains
 };
@@ -54,11 +53,10 @@ absl::StatusOr<Training> Prepare(const JobSpec& job, const PaceOptions& pace, Tr
   }
   TESSERA_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(job.seed, training.data.train->size(),
                                                             job.train.replicas, job.train.batch_size));
-  training.sampler = std::make_unique<Sampler>(std::move(sampler));
   TESSERA_ASSIGN_OR_RETURN(const Normalization normalization,
                            MakeNormalization(job.data.normalize, *training.data.train));
   TESSERA_ASSIGN_OR_RETURN(BatchLoader train, BatchLoader::Create(training.data.train, normalization, MakeAugmentation(job)));
-  training.train_loader = std::make_unique<BatchLoader>(std::move(train));
+  training.train_batches = std::make_unique<BatchPrefetcher>(std::move(sampler), train, recorder);
   if (training.data.test != nullptr) {
     TESSERA_ASSIGN_OR_RETURN(BatchLoader test, BatchLoader::Create(training.data.test, normalization));
     training.test_loader = std::make_unique<BatchLoader>(std::move(test));
@@ -187,8 +185,7 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
 
   const TrainerParts parts{plan.graph,
                            training->executor.get(),
-                           training->sampler.get(),
-                           training->train_loader.get(),
+                           training->train_batches.get(),
                            training->test_loader.get(),
                            client.get(),
                            weights.get(),

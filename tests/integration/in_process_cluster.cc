@@ -77,6 +77,7 @@ class Cluster {
                              MakeNormalization(plan_.job.data.normalize, *data_.train));
     TESSERA_ASSIGN_OR_RETURN(BatchLoader train_loader,
                              BatchLoader::Create(data_.train, normalization, MakeAugmentation(plan_.job)));
+    BatchPrefetcher train_batches(std::move(sampler), train_loader);
     TESSERA_ASSIGN_OR_RETURN(
         BatchLoader test,
         BatchLoader::Create(data_.test == nullptr ? data_.train : data_.test, normalization));
@@ -102,7 +103,7 @@ class Cluster {
     options.test_samples = static_cast<uint32_t>(plan_.test_samples);
     options.patience = absl::Seconds(60);
     Trainer trainer(
-        options, {plan_.graph, executor.get(), &sampler, &train_loader, &test, client.get(), weights.get()},
+        options, {plan_.graph, executor.get(), &train_batches, &test, client.get(), weights.get()},
         [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
           MutexLock lock(&mutex_);
           chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());

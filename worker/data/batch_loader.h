@@ -1,4 +1,5 @@
-// Gathers samples of a data set into a normalised minibatch. Not thread-safe; owns the batch's memory.
+// Gathers samples of a data set into a normalised minibatch. Not thread-safe; owns the batch's memory. A copy shares the data
+// set and has memory of its own.
 #pragma once
 
 #include <cstddef>
