@@ -8,6 +8,7 @@
 
 #include "common/protocol.h"
 #include "common/rpc/address.h"
+#include "common/rpc/process_tuning.h"
 
 namespace tessera {
 
@@ -50,6 +51,7 @@ int DaemonMain(int argc, char** argv, const std::string& name, const std::string
     std::fprintf(stderr, "%s: %s\n", name.c_str(), error.what());
     return 2;
   }
+  TuneProcess();
   SignalWatcher signals;  // before any other thread
   gpr_set_log_function(
       [](gpr_log_func_args*) {});  // every failure reaches us as a status; one clear line is ours
