@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "worker/cpu/op.h"
+#include "worker/cpu/parallel_for.h"
 
 namespace tessera::cpu {
 namespace {
@@ -53,8 +54,7 @@ class ShortcutAOp final : public LayerOp<nn::ShortcutA> {
       const ImageIndex in(x.get_desc()), out(y.get_desc());
       auto* x_data = static_cast<float*>(x.get_data_handle());
       auto* y_data = static_cast<float*>(y.get_data_handle());
-#pragma omp parallel for
-      for (int64_t n = 0; n < output[0]; ++n) {
+      ParallelFor(output[0], [&](int64_t n) {
         for (int64_t i = 0; i < output[2]; ++i) {
           for (int64_t j = 0; j < output[3]; ++j) {
             float* x_pixel = x_data + in.Pixel(n, i * stride, j * stride);
@@ -64,7 +64,7 @@ class ShortcutAOp final : public LayerOp<nn::ShortcutA> {
             }
           }
         }
-      }
+      });
     }
   };
 
