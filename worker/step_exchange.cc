@@ -16,6 +16,7 @@ namespace {
 // Idle gradient buffers that are kept for the next step; a worker holds few more than one model's.
 constexpr size_t kGradientPoolBytes = size_t{1} << 30;
 constexpr size_t kGradientAlignment = 64;  // what a gradient may take beyond its floats
+constexpr size_t kGroupsUnderWay = 3;
 constexpr size_t kUntoldBytes = 4 << 20;   // servers tell a little late that they are done with a gradient
 
 int CountWeightBlocks(const std::vector<ParameterBlock>& blocks) {
@@ -56,12 +57,12 @@ size_t StepExchange::GradientBytes(const std::vector<ParameterBlock>& blocks,
     model += static_cast<size_t>(block.num_elements()) * sizeof(float) + kGradientAlignment;
   }
   // Of a group: what is written or under way (no replica begins a step before its last pushes were taken),
-  // and what waits for its sibling on each level of the tree. While one group computes, the pushes of another
-  // may be under way.
+  // and what waits for its sibling on each level of the tree. While one group computes, the pushes of others
+  // may be under way: seldom of more than a few.
   int32_t largest = 1;
   for (const ReplicaRange& group : groups) largest = std::max(largest, group.last - group.first + 1);
   const size_t levels = std::bit_width(static_cast<uint32_t>(largest)) - 1;
-  return model * (1 + levels + (groups.size() > 1 ? 1 : 0)) + kUntoldBytes;
+  return model * (1 + levels + std::min(groups.size() - 1, kGroupsUnderWay)) + kUntoldBytes;
 }
 
 void StepExchange::Begin(int group, ReplicaId replica, Clock clock) {

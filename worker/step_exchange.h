@@ -32,7 +32,8 @@ class StepExchange : public nn::ParameterExchange {
                PulledWeights* weights, std::shared_ptr<TensorMemory> memory,
                TraceTrack trace = {});
 
-  // How many bytes the gradients of `blocks` need at once, where the replicas of `groups` (LocalGroups) run.
+  // How many bytes the gradients of `blocks` need at once, where the replicas of `groups` (LocalGroups, at
+  // least one) run; in asynchronous modes with many groups, but for rare moments.
   static size_t GradientBytes(const std::vector<ParameterBlock>& blocks,
                               absl::Span<const ReplicaRange> groups);
 

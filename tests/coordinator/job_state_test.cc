@@ -201,6 +201,7 @@ TEST_F(JobStateTest, SumsUpADoneJob) {
   wire::HeartbeatRequest report = HeartbeatOf(2);
   report.set_training_seconds(4);
   report.set_pushed_bytes(10);
+  report.set_shared_memory_bytes(6);
   for (const int32_t replica : {0, 1}) {
     AddReplica(&report, replica, 8);
     wire::ReplicaProgress* progress = report.mutable_replicas(replica);
@@ -212,6 +213,7 @@ TEST_F(JobStateTest, SumsUpADoneJob) {
   ASSERT_TRUE(Beat(report).ok());
   FinishTraining();
   EXPECT_EQ(state_->Summary("done", now_).counters.pushed_bytes, 10);
+  EXPECT_EQ(state_->Summary("done", now_).counters.shared_memory_bytes, 6);
   state_->SetCollected("digest", {.pushed_bytes = 77});
   const RunSummary summary = state_->Summary("done", now_);
   EXPECT_EQ(summary.steps, 8);
@@ -480,10 +482,13 @@ TEST_F(JobStateTest, RefusesHostileHeartbeatsAndKeepsTheLeaseAsItWas) {
   AddReplica(&beyond, 0, std::numeric_limits<int64_t>::max());
   wire::HeartbeatRequest negative = HeartbeatOf(2);
   negative.set_pushed_bytes(-1);
+  wire::HeartbeatRequest negative_shared = HeartbeatOf(2);
+  negative_shared.set_shared_memory_bytes(-1);
   wire::HeartbeatRequest no_time = HeartbeatOf(2);
   no_time.set_training_seconds(std::numeric_limits<double>::quiet_NaN());
   Pass(absl::Seconds(1));
-  for (const auto& request : {foreign_replica, server_with_replica, flood, beyond, negative, no_time}) {
+  for (const auto& request :
+       {foreign_replica, server_with_replica, flood, beyond, negative, negative_shared, no_time}) {
     EXPECT_EQ(Beat(request).code(), absl::StatusCode::kInvalidArgument);
   }
   for (const int32_t unknown : {0, -7, 3, INT32_MAX})

@@ -9,7 +9,10 @@
 #include "common/assemble.h"
 #include "common/in_process_exchange.h"
 #include "common/mutex.h"
+#include "common/rpc/exchange_client.h"
+#include "common/shared_memory/outbox.h"
 #include "common/status.h"
+#include "server/grpc_exchange_server.h"
 #include "server/parameter_service.h"
 #include "server/server_node.h"
 #include "worker/data/normalization.h"
@@ -57,12 +60,34 @@ class Cluster {
       if (!replicas.empty()) units.push_back({replicas.front(), replicas.back()});
     }
     for (const std::vector<ShardId>& held : placement_) {
-      TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ParameterStore> store,
-                               MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units, held));
       services_.push_back(ParameterService::Create());
+      TESSERA_ASSIGN_OR_RETURN(const VersionMemorySource memory, Listen());
+      TESSERA_ASSIGN_OR_RETURN(
+          std::unique_ptr<ParameterStore> store,
+          MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units, held, {}, memory));
       services_.back()->Open(std::move(store), /*term=*/1);
     }
     return absl::OkStatus();
+  }
+
+  // The listener of the newest service, over gRPC; where its versions lie, if memory is shared.
+  absl::StatusOr<VersionMemorySource> Listen() {
+    if (options_.transport == ClusterTransport::kInProcess) return VersionMemorySource();
+    TESSERA_ASSIGN_OR_RETURN(servers_.emplace_back(), GrpcExchangeServer::Start({}, services_.back(), 1));
+    if (options_.transport == ClusterTransport::kGrpc) return VersionMemorySource();
+    return [this](size_t bytes) {
+      outboxes_.push_back(*Outbox::Create(bytes));
+      servers_.back()->set_outbox(outboxes_.back());
+      return outboxes_.back()->segment();
+    };
+  }
+
+  std::shared_ptr<ExchangeSender> Connect(size_t server, std::shared_ptr<ExchangeReceiver> receiver,
+                                          ExchangeClient* client) {
+    if (client != nullptr) return client->Open(servers_[server]->address(), std::move(receiver));
+    const InProcessNetwork::Connection connection = network_.Connect();
+    network_.Start(connection, std::move(receiver), services_[server]->NewSession(connection.server));
+    return connection.client;
   }
 
   absl::Status RunWorker(size_t worker, ReplicaRange local) {
@@ -82,7 +107,16 @@ class Cluster {
         BatchLoader test,
         BatchLoader::Create(data_.test == nullptr ? data_.train : data_.test, normalization));
     const TrainSpec& train = plan_.job.train;
-    auto weights = std::make_shared<PulledWeights>(plan_.layout, LocalGroups(local, train.consistency.group));
+    const std::vector<ReplicaRange> groups = LocalGroups(local, train.consistency.group);
+    std::shared_ptr<Outbox> outbox;
+    if (options_.transport == ClusterTransport::kGrpcSharedMemory) {
+      TESSERA_ASSIGN_OR_RETURN(outbox,
+                               Outbox::Create(StepExchange::GradientBytes(plan_.graph->blocks(), groups)));
+    }
+    std::unique_ptr<ExchangeClient> transport;
+    if (options_.transport != ClusterTransport::kInProcess)
+      transport = std::make_unique<ExchangeClient>(outbox);
+    auto weights = std::make_shared<PulledWeights>(plan_.layout, groups);
     std::vector<ServerPeer> peers;
     for (size_t server = 0; server < services_.size(); ++server) {
       peers.push_back({absl::StrCat("server ", server), static_cast<int>(server), placement_[server]});
@@ -103,23 +137,28 @@ class Cluster {
     options.test_samples = static_cast<uint32_t>(plan_.test_samples);
     options.patience = absl::Seconds(60);
     Trainer trainer(
-        options, {plan_.graph, executor.get(), &train_batches, &test, client.get(), weights.get()},
+        options, {plan_.graph, executor.get(), &train_batches, &test, client.get(), weights.get(),
+                  outbox == nullptr ? nullptr : outbox->segment()},
         [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
           MutexLock lock(&mutex_);
           chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
           return absl::OkStatus();
         });
     TESSERA_RETURN_IF_ERROR(client->Connect(
-        [this](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
-          const InProcessNetwork::Connection connection = network_.Connect();
-          network_.Start(connection, std::move(receiver), services_[server]->NewSession(connection.server));
-          return options_.wrap_sender ? options_.wrap_sender(connection.client) : connection.client;
+        [&](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
+          const std::shared_ptr<ExchangeSender> sender =
+              Connect(server, std::move(receiver), transport.get());
+          return options_.wrap_sender ? options_.wrap_sender(sender) : sender;
         },
         absl::Seconds(30)));
     TESSERA_RETURN_IF_ERROR(trainer.Run());
     MutexLock lock(&mutex_);
     result_.pushed_bytes += client->pushed_bytes();
     result_.pulled_bytes += client->pulled_bytes();
+    if (outbox != nullptr) {
+      result_.shared_memory_bytes += outbox->shared_bytes();
+      result_.shared_memory_refused += outbox->segment()->refused();
+    }
     result_.installed_bytes += weights->copied_bytes();
     for (const ReplicaTotals& totals : trainer.progress().replicas) {
       if (totals.clock != plan_.total_steps) return absl::InternalError("a replica that did not finish");
@@ -132,6 +171,7 @@ class Cluster {
     std::vector<SharedTensor> by_shard(plan_.layout.shards().size());
     result_.applied_min = std::numeric_limits<int64_t>::max();
     for (size_t server = 0; server < services_.size(); ++server) {
+      if (!outboxes_.empty()) result_.shared_memory_refused += outboxes_[server]->segment()->refused();
       result_.accumulated_bytes += services_[server]->store()->copied_bytes();
       AddCounters(*services_[server]->store());
       for (ShardId shard : placement_[server]) {
@@ -165,6 +205,8 @@ class Cluster {
   const JobData& data_;
   const InProcessOptions options_;
   std::vector<std::shared_ptr<ParameterService>> services_;
+  std::vector<std::shared_ptr<Outbox>> outboxes_;             // of the servers, if memory is shared
+  std::vector<std::unique_ptr<GrpcExchangeServer>> servers_;  // over gRPC
   std::vector<std::vector<ShardId>> placement_;
   Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);

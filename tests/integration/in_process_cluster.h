@@ -1,5 +1,6 @@
 // A whole cluster in one process: the same stores, services, clients and trainers as the daemons', over the
-// in-process transport. Not a second trainer: only placement and threads are done here.
+// in-process transport or, for a comparison, over gRPC. Not a second trainer: only placement and threads are
+// done here.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +20,13 @@
 
 namespace tessera {
 
+enum class ClusterTransport { kInProcess, kGrpc, kGrpcSharedMemory };
+
 struct InProcessOptions {
+  ClusterTransport transport = ClusterTransport::kInProcess;
   int servers = 1;
   int workers = 1;
-  uint64_t shuffle_seed = 0;  // 0: messages arrive in the order sent
+  uint64_t shuffle_seed = 0;  // 0: messages arrive in the order sent; in process only
   // Wrap what a worker works with, to watch it or to break it; empty: as it is.
   std::function<std::unique_ptr<nn::Executor>(std::unique_ptr<nn::Executor>)> wrap_executor;
   std::function<std::shared_ptr<ExchangeSender>(std::shared_ptr<ExchangeSender>)> wrap_sender;
@@ -33,6 +37,8 @@ struct InProcessResult {
   std::map<Clock, EvaluationTotals> evaluations;
   int64_t pushed_bytes = 0;
   int64_t pulled_bytes = 0;
+  int64_t shared_memory_bytes = 0;    // of both, as the workers count them
+  int64_t shared_memory_refused = 0;  // tensors that found no room in their process's segment
   int64_t installed_bytes = 0;    // copied into place by workers
   int64_t accumulated_bytes = 0;  // copied into an accumulator by servers
   int64_t replica_pushes = 0;     // applied, over all shards

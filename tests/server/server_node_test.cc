@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +34,34 @@ std::string Push(ParameterStore& store, ReplicaRange replicas, Clock clock, floa
   const auto action = store.Push({0, replicas, clock, 0}, Bytes(Floats(kLength, value)));
   return action.ok() ? std::string(ToString(*action)) : absl::StatusCodeToString(action.status().code());
 }
+
+// Memory that counts what is taken, as much as it is asked for and no more.
+class CountedMemory : public TensorMemory {
+ public:
+  explicit CountedMemory(size_t bytes) : room_(bytes) {}
+  float* Allocate(size_t length) override {
+    if (length * sizeof(float) > room_ - used_) {
+      ++refused_;
+      return nullptr;
+    }
+    used_ += length * sizeof(float);
+    most_ = std::max(most_, used_);
+    return static_cast<float*>(std::aligned_alloc(64, (length * sizeof(float) + 63) / 64 * 64));
+  }
+  void Free(float* floats, size_t length) override {
+    used_ -= length * sizeof(float);
+    std::free(floats);
+  }
+  size_t used() const { return used_; }
+  size_t most() const { return most_; }
+  int refused() const { return refused_; }
+
+ private:
+  const size_t room_;
+  size_t used_ = 0;
+  size_t most_ = 0;
+  int refused_ = 0;
+};
 
 float FirstWeight(const ParameterStore& store) { return store.Latest(0)->weights->data()[0]; }
 
@@ -114,6 +144,34 @@ TEST(MakeStore, ParametersOfOneDimensionAreExemptFromDecayIfTheJobSaysSo) {
     Push(*store, {0, 0}, 0, 0);
     EXPECT_EQ(FirstWeight(*store), decay_all == "true" ? before * 0.5F : before);
   }
+}
+
+TEST(MakeStore, AllVersionsLieInTheMemoryThatIsGivenForThem) {
+  const ShardLayout layout = TestLayout(kLength, 1 << 10);
+  const auto model = static_cast<size_t>(layout.total_bytes());
+  for (const char* mode : {"sync", "async"}) {
+    std::shared_ptr<CountedMemory> memory;
+    auto store = MakeStore(Job(mode), layout, 10, {}, {0, 1}, {},
+                           [&](size_t bytes) { return memory = std::make_shared<CountedMemory>(bytes); });
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_EQ(memory->used(), model) << "the first version";
+    const bool sync = std::string(mode) == "sync";
+    for (Clock clock = 0; clock < 5; ++clock) {
+      for (ReplicaId replica = 0; replica < 4; ++replica) Push(**store, {replica, replica}, clock);
+    }
+    EXPECT_EQ((*store)->Latest(0)->version, sync ? 5 : 20);
+    EXPECT_GT(memory->most(), model);
+    EXPECT_EQ(memory->refused(), 0) << "it was asked for enough";
+    store->reset();
+    EXPECT_EQ(memory->used(), 0u);
+  }
+}
+
+TEST(MakeStore, WithoutMemoryForThemVersionsLieOnTheHeap) {
+  auto store = MakeStore(Job("sync"), TestLayout(kLength, 1 << 10), 10, {}, {0, 1}, {},
+                         [](size_t) { return nullptr; });
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_EQ(Push(**store, {0, 3}, 0), "apply");
 }
 
 TEST(MakeStore, RefusesWhatNoStoreCanDo) {

@@ -63,6 +63,31 @@ TEST(ShardCodec, WhatIsEncodedIsAnOrdinaryProtobufMessage) {
   EXPECT_EQ(std::memcmp(parsed.tensor().data(), tensor->data(), 1200), 0);
 }
 
+TEST(ShardCodec, WhatIsSaidOfSharedMemoryTravelsInTheHeader) {
+  SharedMemoryHeader said;
+  said.offer = {4711, 9, uint64_t{1} << 40, std::string("0123456789\0abcde", 16)};
+  said.mapped = true;
+  said.consumed = ~uint64_t{0};
+  said.tensor = {3, uint64_t{1} << 33, 4000};
+  ExchangeMessage push = MakePush(MakeTensor(1));
+  push.tensor = TensorBytes();
+  SharedMemoryHeader heard;
+  ASSERT_TRUE(DecodeMessage(EncodeMessage(push, said), &heard).ok());
+  ASSERT_TRUE(heard.offer.has_value() && heard.tensor.has_value());
+  EXPECT_EQ(heard.offer->pid, said.offer->pid);
+  EXPECT_EQ(heard.offer->fd, said.offer->fd);
+  EXPECT_EQ(heard.offer->bytes, said.offer->bytes);
+  EXPECT_EQ(heard.offer->token, said.offer->token);
+  EXPECT_TRUE(heard.mapped);
+  EXPECT_EQ(heard.consumed, said.consumed);
+  EXPECT_EQ(heard.tensor->sequence, said.tensor->sequence);
+  EXPECT_EQ(heard.tensor->offset, said.tensor->offset);
+  EXPECT_EQ(heard.tensor->bytes, said.tensor->bytes);
+
+  ASSERT_TRUE(DecodeMessage(EncodeMessage(push), &heard).ok());
+  EXPECT_FALSE(heard.offer.has_value() || heard.mapped || heard.consumed > 0 || heard.tensor.has_value());
+}
+
 TEST(ShardCodec, AnyGrpcClientsMessageIsReadWhereverItsSlicesAreCut) {
   const SharedTensor tensor = MakeTensor(57);
   const std::string bytes = Flatten(EncodeMessage(MakePush(tensor)));

@@ -1,0 +1,72 @@
+// The same cluster over every transport: the same bits, and shared memory wherever it is agreed on.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/str_replace.h"
+#include "tests/common/temporary_folder.h"
+#include "tests/integration/in_process_cluster.h"
+#include "tests/integration/synthetic_job.h"
+
+namespace tessera {
+namespace {
+
+constexpr int kReplicas = 5;  // not a power of two
+
+struct Case {
+  const char* name;
+  const char* consistency;  // of the job
+  bool exact;               // it promises the same bits
+};
+
+class GrpcTransports : public ::testing::TestWithParam<Case> {
+ protected:
+  static SyntheticJob Job() {
+    const TemporaryFolder folder;
+    EXPECT_TRUE(WriteSyntheticData(folder.path(), 12 * kReplicas * 4, 30).ok());
+    absl::StatusOr<SyntheticJob> job =
+        MakeSyntheticJob(absl::StrReplaceAll(SyntheticJobText(folder.path(), "lenet5", kReplicas, 4, 1),
+                                             {{"mode: sync", GetParam().consistency}}));
+    EXPECT_TRUE(job.ok()) << job.status();
+    return *std::move(job);
+  }
+
+  static InProcessResult Run(const SyntheticJob& job, ClusterTransport transport, int workers) {
+    InProcessOptions options;
+    options.transport = transport;
+    options.servers = 2;
+    options.workers = workers;
+    absl::StatusOr<InProcessResult> result = RunInProcess(job.plan, job.data, options);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return *std::move(result);
+  }
+};
+
+TEST_P(GrpcTransports, GiveTheSameBitsAndShareMemoryOnlyIfTold) {
+  const SyntheticJob job = Job();
+  for (const int workers : {1, 2}) {  // several replicas a worker: subtrees are summed before they are sent
+    const InProcessResult tcp = Run(job, ClusterTransport::kGrpc, workers);
+    const InProcessResult shared = Run(job, ClusterTransport::kGrpcSharedMemory, workers);
+    EXPECT_EQ(tcp.shared_memory_bytes, 0);
+    // A gradient or version that finds no room goes as bytes; in sync there is room for all.
+    EXPECT_GT(shared.shared_memory_bytes, (shared.pushed_bytes + shared.pulled_bytes) / 2);
+    if (GetParam().exact) {
+      EXPECT_EQ(shared.shared_memory_bytes, shared.pushed_bytes + shared.pulled_bytes);
+      EXPECT_EQ(shared.shared_memory_refused, 0);
+    }
+    EXPECT_EQ(shared.replica_pushes, tcp.replica_pushes);
+    if (!GetParam().exact) continue;
+    const InProcessResult in_process = Run(job, ClusterTransport::kInProcess, workers);
+    EXPECT_EQ(WeightsDigest(tcp.tensors), WeightsDigest(in_process.tensors));
+    EXPECT_EQ(WeightsDigest(shared.tensors), WeightsDigest(in_process.tensors));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, GrpcTransports,
+                         ::testing::Values(Case{"Sync", "mode: sync", true},
+                                           Case{"Async", "mode: async", false},
+                                           Case{"Ssp", "mode: ssp, staleness: 1", false}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace tessera
