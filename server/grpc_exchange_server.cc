@@ -17,8 +17,8 @@ namespace tessera {
 namespace {
 
 using Stub = tessera::wire::ParameterService;
-// Exchange is served as raw bytes by completion queues, GetStats by a callback.
-using RawService = Stub::WithRawMethod_Exchange<Stub::WithCallbackMethod_GetStats<Stub::Service>>;
+// Exchange is served as raw bytes by completion queues, GetStats by a synchronous handler.
+using RawService = Stub::WithRawMethod_Exchange<Stub::Service>;
 
 // The outbox of this process, once there is one. Thread-safe.
 class OutboxSlot {
@@ -42,12 +42,9 @@ class Handler : public RawService {
   Handler(std::shared_ptr<ParameterService> service, const OutboxSlot* outbox)
       : service_(std::move(service)), outbox_(outbox) {}
 
-  grpc::ServerUnaryReactor* GetStats(grpc::CallbackServerContext* context, const wire::GetStatsRequest*,
-                                     wire::ServerStats* reply) override {
+  grpc::Status GetStats(grpc::ServerContext*, const wire::GetStatsRequest*, wire::ServerStats* reply) override {
     Fill(reply);
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
+    return grpc::Status::OK;
   }
 
  private:

@@ -2,10 +2,10 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 
 #include "absl/strings/str_cat.h"
 #include "common/rpc/address.h"
+#include "common/rpc/health_service.h"
 #include "common/rpc/limits.h"
 #include "common/status.h"
 
@@ -32,10 +32,9 @@ absl::Status CheckReachable(const ListenOptions& options, const HostPort& bind) 
       absl::StrCat("nobody can reach ", host, ": say with --advertise HOST where this node is reached"));
 }
 
-// Health and reflection are plugins that gRPC keeps process-wide; they are added once.
-void AddStandardServices() {
+// Reflection is a plugin that gRPC keeps process-wide; it is added once.
+void AddReflection() {
   static const bool added = [] {
-    grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     return true;
   }();
@@ -44,7 +43,7 @@ void AddStandardServices() {
 
 }  // namespace
 
-Listener::Listener() = default;
+Listener::Listener() : health_(std::make_unique<HealthService>()) {}
 
 Listener::~Listener() { Shutdown(absl::ZeroDuration()); }
 
@@ -53,7 +52,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(
     const std::function<void(grpc::ServerBuilder*)>& configure) {
   TESSERA_ASSIGN_OR_RETURN(const HostPort bind, ParseHostPort(options.bind));
   TESSERA_RETURN_IF_ERROR(CheckReachable(options, bind));
-  AddStandardServices();
+  AddReflection();
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort(options.bind, grpc::InsecureServerCredentials(), &port);
@@ -64,9 +63,10 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // quiet streams are pinged for ever
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveTimeMs / 2);
+  std::unique_ptr<Listener> listener(new Listener());
+  builder.RegisterService(listener->health_.get());
   for (grpc::Service* service : services) builder.RegisterService(service);
   if (configure) configure(&builder);
-  std::unique_ptr<Listener> listener(new Listener());
   listener->server_ = builder.BuildAndStart();
   if (listener->server_ == nullptr || port == 0) {
     return absl::AlreadyExistsError(

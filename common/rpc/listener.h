@@ -18,6 +18,8 @@ class Service;
 
 namespace tessera {
 
+class HealthService;
+
 struct ListenOptions {
   std::string bind = "127.0.0.1:0";  // host:port; port 0 takes a free one
   std::string advertise;             // host or host:port that others reach this at; empty: the bound one
@@ -40,6 +42,7 @@ class Listener {
 
  private:
   Listener();
+  const std::unique_ptr<HealthService> health_;  // outlives the server
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
   int port_ = 0;

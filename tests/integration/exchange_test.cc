@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -550,6 +551,27 @@ TEST_F(GrpcExchange, HealthAndReflectionAreThere) {
       reflection.Exchange("\x3a\x01*");  // ServerReflectionRequest { list_services: "*" }
   EXPECT_NE(services.find("tessera.wire.ParameterService"), std::string::npos);
   EXPECT_TRUE(reflection.Finish().ok());
+}
+
+// gRPC's callback API brings threads that poll every connection of the process, and read tensors in turn with ours.
+TEST_F(GrpcExchange, NoThreadsButOursPollTheStreams) {
+  Serve(MakeTestStore(1));
+  EXPECT_EQ(Stats().min_version(), 0);
+  int threads = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "comm");
+    std::string name;
+    std::getline(file, name);
+    EXPECT_NE(name, "nexting_thread");
+    ++threads;
+  }
+  EXPECT_GT(threads, 1);
+}
+
+TEST_F(GrpcExchange, AnUnknownServiceHasNoHealth) {
+  RawCall health(server_->address(), "/grpc.health.v1.Health/Check");
+  health.Exchange("\x0a\x01x");  // HealthCheckRequest { service: "x" }
+  EXPECT_EQ(health.Finish().error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
 TEST(Listener, AnAddressThatNobodyCanReachIsNotAdvertised) {
