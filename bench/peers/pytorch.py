@@ -43,6 +43,23 @@ def newest(folder, note):
     return _of(python)
 
 
+def find(context):
+    """Those that can be had: {"debian": ..., "newest": ...}; what cannot is told to `context`."""
+    found = {}
+    sources = {"debian": debian, "newest": lambda: newest(os.path.join(context.data, "pytorch"), context.note)}
+    for source, get in sources.items():
+        try:
+            found[source] = get()
+        except Unavailable as reason:
+            context.skip(f"PyTorch ({source})", str(reason))
+    return found
+
+
+def run(pytorch, script, arguments, timeout):
+    """Runs a script of this folder to its end. Returns its lines. Raises Unavailable when it fails."""
+    return _call([pytorch.python, "-B", os.path.join(FOLDER, script), *map(str, arguments)], timeout).splitlines()
+
+
 class Step:
     """A process that repeats one training step (torch_step.py); idle but while it measures."""
 
@@ -98,9 +115,9 @@ def _version(python):
     return done.stdout.strip()
 
 
-def _call(command):
+def _call(command, timeout=INSTALL_TIMEOUT):
     try:
-        subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=True)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True).stdout
     except subprocess.CalledProcessError as error:
         raise Unavailable(f"`{' '.join(command)}`: {_last_line(error.stderr)}") from error
     except (OSError, subprocess.TimeoutExpired) as error:

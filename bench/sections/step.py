@@ -19,7 +19,7 @@ FORMS = {"debian": ("eager", "channels_last"), "newest": ("eager", "channels_las
 
 
 def run(context):
-    pytorches = find_pytorch(context) if context.peers else {}
+    pytorches = pytorch.find(context) if context.peers else {}
     if not context.peers:
         context.skip("step/*/PyTorch", "only with --peers")
     rows = []
@@ -27,19 +27,6 @@ def run(context):
         for threads in THREADS:
             rows += measure(context, network, threads, pytorches)
     return rows
-
-
-def find_pytorch(context):
-    """The PyTorchs that can be had, by the keys of FORMS."""
-    found = {}
-    sources = {"debian": pytorch.debian,
-               "newest": lambda: pytorch.newest(os.path.join(context.data, "pytorch"), context.note)}
-    for source, find in sources.items():
-        try:
-            found[source] = find()
-        except pytorch.Unavailable as reason:
-            context.skip(f"step/*/PyTorch ({source})", str(reason))
-    return found
 
 
 def measure(context, network, threads, pytorches):
