@@ -80,11 +80,16 @@ absl::Status PulledWeights::Install(ShardId shard_id, ReplicaRange replicas, Clo
   }
   tensor.CopyTo(generation.values->span().subspan(static_cast<size_t>(shard->offset),
                                                   static_cast<size_t>(shard->length)));
-  MutexLock lock(&mutex_);
-  generation.clocks[index] = clock;
-  generation.versions[index] = version;
-  copied_bytes_ += shard->bytes();
-  arrived_.NotifyAll();
+  bool answered = false;
+  {
+    MutexLock lock(&mutex_);
+    generation.clocks[index] = clock;
+    generation.versions[index] = version;
+    copied_bytes_ += shard->bytes();
+    answered = IsBlockAnswered(block, clock);
+  }
+  // Nobody waits for less than a block; who does finds the lock free.
+  if (answered) arrived_.NotifyAll();
   return absl::OkStatus();
 }
 
@@ -167,14 +172,19 @@ bool PulledWeights::IsComplete(int group, int block, Clock clock) const {
                      [clock](Clock at) { return at == clock; });
 }
 
-bool PulledWeights::IsAnswered(int group, Clock clock) const {
-  for (const Block& block : blocks_[static_cast<size_t>(group)]) {
-    for (size_t shard = 0; shard < block.dropped.size(); ++shard) {
-      const bool came = block.generations[clock & 1].clocks[shard] == clock;
-      if (!came && block.dropped[shard].clock != clock) return false;
-    }
+bool PulledWeights::IsBlockAnswered(const Block& block, Clock clock) const {
+  for (size_t shard = 0; shard < block.dropped.size(); ++shard) {
+    const bool came = block.generations[clock & 1].clocks[shard] == clock;
+    if (!came && block.dropped[shard].clock != clock) return false;
   }
   return true;
+}
+
+bool PulledWeights::IsAnswered(int group, Clock clock) const {
+  const std::vector<Block>& blocks = blocks_[static_cast<size_t>(group)];
+  return std::all_of(blocks.begin(), blocks.end(), [&](const Block& block) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return IsBlockAnswered(block, clock);
+  });
 }
 
 template <typename Done, typename What>

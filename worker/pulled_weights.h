@@ -86,6 +86,7 @@ class PulledWeights {
   absl::StatusOr<const Shard*> FindShard(ShardId shard) const;
   size_t IndexInBlock(const Shard& shard) const;
   bool IsComplete(int group, int block, Clock clock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsBlockAnswered(const Block& block, Clock clock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsAnswered(int group, Clock clock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Waits for `done`. Errors: what Fail was told; kDeadlineExceeded, `what` did not come in time.
   template <typename Done, typename What>
