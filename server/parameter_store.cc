@@ -54,7 +54,7 @@ HeldBytes BytesOf(const ShardLayout& layout, absl::Span<const ShardId> held) {
 // What is worth keeping for the next round; see the header. A group of one leaves no partial sums.
 size_t PoolBytes(const ShardLayout& layout, absl::Span<const ShardId> held, int32_t group) {
   const HeldBytes bytes = BytesOf(layout, held);
-  return group == 1 ? bytes.few : bytes.all * ((group + 1) / 2);
+  return bytes.few + (group == 1 ? 0 : bytes.all * ((group + 1) / 2));
 }
 
 absl::Status CheckOptimizers(const ParameterStoreOptions& options) {

@@ -18,8 +18,8 @@
 //
 // "In reduction" are unmatched partial sums: all shards of all groups half way through a round at once. While
 // a round is applied there is one buffer of one shard more for each thread that applies one. Buffers that
-// are free again wait in a pool for the next round: never more than the partial sums of one group, or a few
-// shards with groups of one. In sync what waits is what was in reduction, so that 2 W + S + ceil(R/2) W is
+// are free again wait in a pool for the next round: never more than the partial sums of one group and a few
+// shards. In sync what waits is what was in reduction, so that 2 W + S + ceil(R/2) W is
 // the peak of both. Beyond the store a server holds what is on its way in: at most the credit (CreditWindow)
 // of each connection. At the start it holds W + S alone. bench/server_memory.cc measures it. With memory for
 // versions (ParameterStoreOptions) all of VersionBytes is there from the start, for W, the spare and what

@@ -2,37 +2,15 @@
 // part has a test beside it; this is what surrounds it.)
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <vector>
 
+#include "tests/common/large_allocations.h"
 #include "tests/worker/data/fake_dataset.h"
 #include "worker/data/batch_prefetcher.h"
 #include "worker/parameter_client.h"
 #include "worker/pulled_weights.h"
 #include "worker/step_exchange.h"
-
-namespace {
-
-constexpr size_t kTensorBytes = 1024;  // what is smaller is no tensor worth a pool
-std::atomic<int> large_allocations{0};
-
-void* Allocate(size_t bytes) {
-  if (bytes >= kTensorBytes) ++large_allocations;
-  if (void* const block = std::malloc(bytes)) return block;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-void* operator new(size_t bytes) { return Allocate(bytes); }
-void* operator new[](size_t bytes) { return Allocate(bytes); }
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete[](void* block) noexcept { std::free(block); }
-void operator delete(void* block, size_t) noexcept { std::free(block); }
-void operator delete[](void* block, size_t) noexcept { std::free(block); }
 
 namespace tessera {
 namespace {
@@ -92,7 +70,7 @@ class SteadyState : public testing::TestWithParam<double> {
     EXPECT_TRUE(connected.ok()) << connected;
     exchange_ = std::make_unique<StepExchange>(
         StepExchangeOptions{kReplicas.size(), 1000, /*clip_norm=*/GetParam(), absl::Seconds(10)}, *graph_, client_.get(),
-        weights_.get());
+        weights_.get(), /*memory=*/nullptr);
     client_->Request(0, 0, false);
   }
 
@@ -138,10 +116,10 @@ class SteadyState : public testing::TestWithParam<double> {
 
 TEST_P(SteadyState, AStepTakesNoTensorFromTheHeap) {
   RunSteps(0, kWarm);
-  const int warm = large_allocations;
+  const int warm = LargeAllocations();
   EXPECT_GT(warm, 0);  // they are counted
   RunSteps(kWarm, kSteps);
-  EXPECT_EQ(large_allocations - warm, 0);
+  EXPECT_EQ(LargeAllocations() - warm, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Clipping, SteadyState, testing::Values(0.0, 1.0),

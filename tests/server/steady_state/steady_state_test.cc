@@ -1,0 +1,66 @@
+// A server's rounds take the memory of versions and partial sums from pools: once all is warm, none comes from the heap,
+// whatever the mode and the order of arrival.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/common/large_allocations.h"
+#include "tests/server/test_store.h"
+
+namespace tessera {
+namespace {
+
+constexpr int32_t kReplicas = 4;
+constexpr int64_t kElements = 5'000;
+constexpr Clock kWarm = 4;
+constexpr Clock kRounds = 20;
+
+struct Mode {
+  std::string name;
+  int32_t group;
+  int64_t staleness;
+  std::string optimizer;
+};
+
+class SteadyState : public testing::TestWithParam<Mode> {
+ protected:
+  // Every replica pushes minibatch `clock` and reads for the next: first from 0 up, then from the end down, and so on.
+  void RunRound(Clock clock) {
+    for (int32_t i = 0; i < kReplicas; ++i) {
+      const ReplicaId replica = clock % 2 == 0 ? i : kReplicas - 1 - i;
+      const Version read = versions_[static_cast<size_t>(replica)];
+      ASSERT_TRUE(store_->Push({kWeights, {replica, replica}, clock, read}, gradient_).ok());
+      store_->Read(kWeights, replica, clock + 1, [this, replica](const absl::StatusOr<ShardVersion>& answer) {
+        ASSERT_TRUE(answer.ok()) << answer.status();
+        versions_[static_cast<size_t>(replica)] = answer->version;
+      });
+    }
+  }
+
+  const std::unique_ptr<ParameterStore> store_ =
+      MakeStore(StoreOptions({.replicas = kReplicas, .group = GetParam().group, .staleness = GetParam().staleness},
+                             GetParam().optimizer),
+                kElements);
+  const TensorBytes gradient_ = Bytes(Floats(kElements, 0.001F));
+  std::vector<Version> versions_ = std::vector<Version>(kReplicas, 0);
+};
+
+TEST_P(SteadyState, ARoundTakesNoTensorFromTheHeap) {
+  for (Clock clock = 0; clock < kWarm; ++clock) RunRound(clock);
+  const int warm = LargeAllocations();
+  EXPECT_GT(warm, 0);  // they are counted
+  for (Clock clock = kWarm; clock < kRounds; ++clock) RunRound(clock);
+  EXPECT_EQ(LargeAllocations() - warm, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, SteadyState,
+                         testing::Values(Mode{"sync", kReplicas, 0, "momentum"}, Mode{"syncAdam", kReplicas, 0, "adam"},
+                                         Mode{"grouped", 2, ConsistencyOptions::kUnbounded, "momentum"},
+                                         Mode{"ssp", 1, 3, "momentum"},
+                                         Mode{"async", 1, ConsistencyOptions::kUnbounded, "sgd"}),
+                         [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace tessera
