@@ -1,4 +1,5 @@
-// The floors of a transport on this machine: what the kernel's sockets carry between two processes, and a copy.
+// The floors of a transport on this machine: what the kernel's sockets carry between two processes, and a
+// copy.
 #pragma once
 
 #include <cstddef>
@@ -10,14 +11,15 @@
 namespace tessera::bench {
 
 struct BareOptions {
-  size_t write_bytes = 256 * 1024;    // of each write and read
-  size_t payload_bytes = 256 * 1024;  // what is written and read over and over: from here to there; at least write_bytes
-  int socket_buffer_bytes = 0;        // of each end; 0: the kernel's own choice
+  size_t write_bytes = 256 * 1024;  // of each write and read
+  size_t payload_bytes =
+      256 * 1024;  // what is written and read over and over: from here to there; at least write_bytes
+  int socket_buffer_bytes = 0;  // of each end; 0: the kernel's own choice
   absl::Duration duration = absl::Milliseconds(500);
 };
 
-// Bytes a second through a connected pair of sockets between two processes, written at one end and read at the other.
-// To be called before this process has a thread. Errors: kUnavailable, the system says no.
+// Bytes a second through a connected pair of sockets between two processes, written at one end and read at
+// the other. To be called before this process has a thread. Errors: kUnavailable, the system says no.
 absl::StatusOr<double> BareTcpRate(const BareOptions& options);
 absl::StatusOr<double> BareUnixRate(const BareOptions& options);
 

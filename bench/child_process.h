@@ -12,8 +12,9 @@ namespace tessera::bench {
 // The destructor closes the socket, which ends the child, and waits for it. Not thread-safe.
 class ChildProcess {
  public:
-  // Forks: `body` runs in the child, with its end of a stream socket, and the child ends after it. To be called before
-  // this process has a thread. The child dies with its parent. Errors: kUnavailable, the system says no.
+  // Forks: `body` runs in the child, with its end of a stream socket, and the child ends after it. To be
+  // called before this process has a thread. The child dies with its parent. Errors: kUnavailable, the system
+  // says no.
   static absl::StatusOr<ChildProcess> Start(const std::function<void(int socket)>& body);
   ChildProcess(ChildProcess&& other) noexcept;
   ~ChildProcess();

@@ -31,7 +31,8 @@ absl::StatusOr<ShardLayout> MakeLayout(const ExchangeOptions& options) {
   for (int64_t left = options.model_bytes; left > 0; left -= kMaxLayerBytes) {
     const std::string name = absl::StrCat("layer", blocks.size());
     const int64_t length = std::min(left, kMaxLayerBytes) / static_cast<int64_t>(sizeof(float));
-    blocks.push_back({name, ParameterKind::kWeight, {{name + ".weight", {1, length}, ParameterKind::kWeight, {}}}});
+    blocks.push_back(
+        {name, ParameterKind::kWeight, {{name + ".weight", {1, length}, ParameterKind::kWeight, {}}}});
   }
   return ShardLayout::Create(std::move(blocks), options.shard_bytes);
 }
@@ -122,7 +123,8 @@ class LatestReads : public ExchangeSender {
 // The client's side: begins rounds and waits for their ends, in order.
 class Rounds {
  public:
-  static absl::StatusOr<std::unique_ptr<Rounds>> Connect(const ExchangeOptions& options, const std::string& address) {
+  static absl::StatusOr<std::unique_ptr<Rounds>> Connect(const ExchangeOptions& options,
+                                                         const std::string& address) {
     TESSERA_ASSIGN_OR_RETURN(ShardLayout layout, MakeLayout(options));
     std::unique_ptr<Rounds> rounds(new Rounds(options, std::move(layout)));
     TESSERA_RETURN_IF_ERROR(rounds->Open(address));
@@ -146,7 +148,9 @@ class Rounds {
     return AwaitWeights(options_.direction == Direction::kPull ? clock : clock + 1);
   }
 
-  int64_t bytes() const { return layout_.total_bytes() * (options_.direction == Direction::kExchange ? 2 : 1); }
+  int64_t bytes() const {
+    return layout_.total_bytes() * (options_.direction == Direction::kExchange ? 2 : 1);
+  }
 
   // The first weights: what a push names as computed on, at even and at odd clocks.
   absl::Status Start() {
@@ -171,7 +175,8 @@ class Rounds {
 
   absl::Status Open(const std::string& address) {
     ServerPeer peer{"the server", 1, AllShards(layout_)};
-    TESSERA_ASSIGN_OR_RETURN(client_, ParameterClient::Create({"the client", kTerm}, layout_, {peer}, weights_));
+    TESSERA_ASSIGN_OR_RETURN(client_,
+                             ParameterClient::Create({"the client", kTerm}, layout_, {peer}, weights_));
     return client_->Connect(
         [&](size_t, std::shared_ptr<ExchangeReceiver> receiver) -> std::shared_ptr<ExchangeSender> {
           acks_ = std::make_shared<AckCounter>(std::move(receiver));
@@ -199,7 +204,8 @@ class Rounds {
   std::unique_ptr<ParameterClient> client_;
 };
 
-// Rounds from `clock` on for `duration`, some under way at once; returns bytes a second, and moves `clock` on.
+// Rounds from `clock` on for `duration`, some under way at once; returns bytes a second, and moves `clock`
+// on.
 absl::StatusOr<double> Measure(Rounds* rounds, int under_way, absl::Duration duration, Clock* clock) {
   const Clock first = *clock;
   const absl::Time start = absl::Now();
@@ -223,7 +229,8 @@ absl::StatusOr<double> ExchangeRate(const ExchangeOptions& options) {
   // An exchange needs the weights of a round before it pushes the next.
   const int under_way = options.direction == Direction::kExchange ? 1 : options.rounds_under_way;
   Clock clock = options.direction == Direction::kPull ? 1 : 0;
-  TESSERA_RETURN_IF_ERROR(Measure(rounds.get(), under_way, options.duration / 4, &clock).status());  // warm-up
+  TESSERA_RETURN_IF_ERROR(
+      Measure(rounds.get(), under_way, options.duration / 4, &clock).status());  // warm-up
   return Measure(rounds.get(), under_way, options.duration, &clock);
 }
 

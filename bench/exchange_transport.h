@@ -1,5 +1,5 @@
-// The real exchange between two processes: here the worker's ParameterClient and PulledWeights, there the server's
-// ParameterService and ParameterStore; one replica, in sync, weights and gradients of no meaning.
+// The real exchange between two processes: here the worker's ParameterClient and PulledWeights, there the
+// server's ParameterService and ParameterStore; one replica, in sync, weights and gradients of no meaning.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ struct ExchangeOptions {
   absl::Duration duration = absl::Milliseconds(500);
 };
 
-// Bytes of tensors a second. To be called before this process has a thread, and once: gRPC does not survive a fork.
-// Errors: kInvalidArgument, no such optimizer; those of the client and the server; kDeadlineExceeded.
+// Bytes of tensors a second. To be called before this process has a thread, and once: gRPC does not survive a
+// fork. Errors: kInvalidArgument, no such optimizer; those of the client and the server; kDeadlineExceeded.
 absl::StatusOr<double> ExchangeRate(const ExchangeOptions& options);
 
 }  // namespace tessera::bench

@@ -1,6 +1,6 @@
-// The job of a file on one executor with no exchange at all: images per second of one replica's minibatches, from the same
-// loader, with weights that stay as they start. What bench/sections/system.py holds a cluster against. Prints `ready`, waits
-// for a line on stdin, trains, and prints {"images": n, "seconds": s}.
+// The job of a file on one executor with no exchange at all: images per second of one replica's minibatches,
+// from the same loader, with weights that stay as they start. What bench/sections/system.py holds a cluster
+// against. Prints `ready`, waits for a line on stdin, trains, and prints {"images": n, "seconds": s}.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
@@ -58,7 +58,8 @@ absl::Status Run(const std::string& path, ReplicaId replica) {
                                                         nn::ExecutorOptions{job.device.threads}));
   TESSERA_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(job.seed, data.train->size(), job.train.replicas,
                                                             job.train.batch_size));
-  TESSERA_ASSIGN_OR_RETURN(const Normalization normalization, MakeNormalization(job.data.normalize, *data.train));
+  TESSERA_ASSIGN_OR_RETURN(const Normalization normalization,
+                           MakeNormalization(job.data.normalize, *data.train));
   TESSERA_ASSIGN_OR_RETURN(BatchLoader loader,
                            BatchLoader::Create(data.train, normalization, MakeAugmentation(job)));
   MemoryExchange exchange(job.seed, plan.graph->blocks());
@@ -68,7 +69,8 @@ absl::Status Run(const std::string& path, ReplicaId replica) {
   std::getline(std::cin, go);
   const absl::Time start = absl::Now();
   for (Clock clock = 0; clock < plan.total_steps; ++clock) {
-    const nn::Batch batch = loader.LoadForTraining(sampler.Minibatch(replica, clock), clock / plan.steps_per_epoch);
+    const nn::Batch batch =
+        loader.LoadForTraining(sampler.Minibatch(replica, clock), clock / plan.steps_per_epoch);
     TESSERA_RETURN_IF_ERROR(executor->Step(batch, {job.seed, replica, clock}, &exchange).status());
   }
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);

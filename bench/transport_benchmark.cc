@@ -1,4 +1,5 @@
-// Bytes a second from process to process: through the whole exchange, and what the machine can do at best. Prints
+// Bytes a second from process to process: through the whole exchange, and what the machine can do at best.
+// Prints
 // {"gigabytes_per_second": x} of tensor bytes. bench/sections/transport.py runs it.
 #include <CLI/CLI.hpp>
 #include <cstdio>

@@ -157,14 +157,15 @@ absl::StatusOr<ExchangeMessage> FromHeader(const wire::ShardHeader& header) {
   return message;
 }
 
-// Walks the bytes of a list of slices.
+// Walks the bytes of a message's slices: many, about one for each 16 KiB, so that what is left holds them all as one.
 class SliceCursor {
  public:
-  explicit SliceCursor(const std::vector<std::shared_ptr<grpc::Slice>>& slices) : slices_(slices) {}
+  using Slices = std::vector<grpc::Slice>;
+  explicit SliceCursor(std::shared_ptr<const Slices> slices) : owner_(std::move(slices)), slices_(*owner_) {}
 
   size_t remaining() const {
     size_t total = 0;
-    for (size_t i = index_; i < slices_.size(); ++i) total += slices_[i]->size();
+    for (size_t i = index_; i < slices_.size(); ++i) total += slices_[i].size();
     return total - offset_;
   }
 
@@ -173,8 +174,8 @@ class SliceCursor {
     size_t copied = 0;
     size_t offset = offset_;
     for (size_t i = index_; i < slices_.size() && copied < size; ++i, offset = 0) {
-      const size_t take = std::min(size - copied, slices_[i]->size() - offset);
-      std::memcpy(out + copied, slices_[i]->begin() + offset, take);
+      const size_t take = std::min(size - copied, slices_[i].size() - offset);
+      std::memcpy(out + copied, slices_[i].begin() + offset, take);
       copied += take;
     }
     return copied;
@@ -182,10 +183,10 @@ class SliceCursor {
 
   void Skip(size_t size) {
     while (size > 0 && index_ < slices_.size()) {
-      const size_t take = std::min(size, slices_[index_]->size() - offset_);
+      const size_t take = std::min(size, slices_[index_].size() - offset_);
       offset_ += take;
       size -= take;
-      if (offset_ == slices_[index_]->size()) {
+      if (offset_ == slices_[index_].size()) {
         ++index_;
         offset_ = 0;
       }
@@ -197,15 +198,15 @@ class SliceCursor {
     TensorBytes rest;
     size_t offset = offset_;
     for (size_t i = index_; i < slices_.size(); ++i, offset = 0) {
-      const std::shared_ptr<grpc::Slice>& slice = slices_[i];
-      if (slice->size() == offset) continue;
-      rest.Append({slice, {slice->begin() + offset, slice->size() - offset}});
+      const grpc::Slice& slice = slices_[i];
+      rest.Append({owner_, {slice.begin() + offset, slice.size() - offset}});
     }
     return rest;
   }
 
  private:
-  const std::vector<std::shared_ptr<grpc::Slice>>& slices_;
+  const std::shared_ptr<const Slices> owner_;
+  const Slices& slices_;
   size_t index_ = 0;
   size_t offset_ = 0;
 };
@@ -261,11 +262,7 @@ absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer, Sh
   std::vector<grpc::Slice> received;
   if (!buffer.Valid() || !buffer.Dump(&received).ok())
     return absl::InvalidArgumentError("an unreadable message");
-  std::vector<std::shared_ptr<grpc::Slice>> slices;
-  slices.reserve(received.size());
-  for (grpc::Slice& slice : received) slices.push_back(std::make_shared<grpc::Slice>(std::move(slice)));
-
-  SliceCursor cursor(slices);
+  SliceCursor cursor(std::make_shared<const std::vector<grpc::Slice>>(std::move(received)));
   TESSERA_ASSIGN_OR_RETURN(const uint32_t header_bytes, ReadLength(&cursor, kHeaderTag, "header"));
   if (header_bytes > kMaxHeaderBytes) {
     return absl::InvalidArgumentError(absl::StrCat("a header of ", header_bytes, " bytes"));
