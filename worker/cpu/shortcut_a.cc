@@ -1,6 +1,7 @@
 #include "worker/nn/layers/shortcut_a.h"
 
 #include <cstring>
+#include <vector>
 
 #include "worker/cpu/op.h"
 #include "worker/cpu/parallel_for.h"
@@ -17,7 +18,8 @@ class ShortcutAOp final : public LayerOp<nn::ShortcutA> {
     const Tensor source = planner.InputAs(0, SourceLayout(planner));
     const Tensor output = planner.NewOutput(LayoutLike(source.layout(), planner.OutputDims()));
     planner.Emit(
-        [from = source.memory, to = output.memory, copy = MakeCopy(planner)](Run&) {
+        [from = source.memory, to = output.memory,
+         copy = MakeCopy(planner, source.layout(), output.layout())](Run&) {
           Clear(to);
           copy.Forward(from, to);
         },
@@ -28,7 +30,8 @@ class ShortcutAOp final : public LayerOp<nn::ShortcutA> {
     const Tensor output_gradient = planner.OutputGradient();
     const Tensor gradient = planner.NewInputGradient(0, SourceLayout(planner));
     planner.Emit(
-        [from = output_gradient.memory, to = gradient.memory, copy = MakeCopy(planner)](Run&) {
+        [from = output_gradient.memory, to = gradient.memory,
+         copy = MakeCopy(planner, gradient.layout(), output_gradient.layout())](Run&) {
           Clear(to);
           copy.Backward(from, to);
         },
@@ -37,10 +40,11 @@ class ShortcutAOp final : public LayerOp<nn::ShortcutA> {
   }
 
  private:
-  // Channel c of every stride-th pixel <-> channel `before` + c.
-  struct Copy {
-    Dims output;  // [N,out_channels,H',W']
-    int64_t channels, before, stride;
+  // Channel c of every stride-th pixel of x <-> channel `before` + c of y.
+  class Copy {
+   public:
+    Copy(const Layout& x, const Layout& y, int64_t before, int64_t stride)
+        : x_(x), y_(y), y_dims_(y.dims()), stride_(stride), stretches_(Stretches(x, y, before)) {}
 
     void Forward(const dnnl::memory& x, const dnnl::memory& y) const {
       Visit(x, y, [](float& from_x, float& from_y) { from_y = from_x; });
@@ -49,28 +53,56 @@ class ShortcutAOp final : public LayerOp<nn::ShortcutA> {
       Visit(dx, dy, [](float& from_x, float& from_y) { from_x = from_y; });
     }
 
+   private:
+    // Channels of a pixel that lie side by side in both.
+    struct Stretch {
+      int64_t x, y, length;
+    };
+
+    static std::vector<Stretch> Stretches(const Layout& x, const Layout& y, int64_t before) {
+      const ImageIndex from(x), to(y);
+      std::vector<Stretch> stretches;
+      for (int64_t c = 0; c < x.dims()[1]; ++c) {
+        const int64_t at_x = from.Channel(c), at_y = to.Channel(before + c);
+        const bool goes_on = !stretches.empty() && stretches.back().x + stretches.back().length == at_x &&
+                             stretches.back().y + stretches.back().length == at_y;
+        if (goes_on) {
+          ++stretches.back().length;
+        } else {
+          stretches.push_back({at_x, at_y, 1});
+        }
+      }
+      return stretches;
+    }
+
     template <typename Assign>
     void Visit(const dnnl::memory& x, const dnnl::memory& y, const Assign& assign) const {
-      const ImageIndex in(x.get_desc()), out(y.get_desc());
       auto* x_data = static_cast<float*>(x.get_data_handle());
       auto* y_data = static_cast<float*>(y.get_data_handle());
-      ParallelFor(output[0], [&](int64_t n) {
-        for (int64_t i = 0; i < output[2]; ++i) {
-          for (int64_t j = 0; j < output[3]; ++j) {
-            float* x_pixel = x_data + in.Pixel(n, i * stride, j * stride);
-            float* y_pixel = y_data + out.Pixel(n, i, j);
-            for (int64_t c = 0; c < channels; ++c) {
-              assign(x_pixel[in.Channel(c)], y_pixel[out.Channel(before + c)]);
-            }
+      ParallelFor(y_dims_[0], [&](int64_t n) {
+        for (int64_t i = 0; i < y_dims_[2]; ++i) {
+          for (int64_t j = 0; j < y_dims_[3]; ++j) {
+            VisitPixel(x_data + x_.Pixel(n, i * stride_, j * stride_), y_data + y_.Pixel(n, i, j), assign);
           }
         }
       });
     }
+
+    template <typename Assign>
+    void VisitPixel(float* x, float* y, const Assign& assign) const {
+      for (const Stretch& stretch : stretches_) {
+        for (int64_t k = 0; k < stretch.length; ++k) assign(x[stretch.x + k], y[stretch.y + k]);
+      }
+    }
+
+    ImageIndex x_, y_;
+    Dims y_dims_;  // [N,out_channels,H',W']
+    int64_t stride_;
+    std::vector<Stretch> stretches_;
   };
 
-  Copy MakeCopy(const Planner& planner) const {
-    const int64_t channels = planner.InputDims(0)[1];
-    return {planner.OutputDims(), channels, layer().ChannelsBefore(channels), layer().stride};
+  Copy MakeCopy(const Planner& planner, const Layout& x, const Layout& y) const {
+    return {x, y, layer().ChannelsBefore(planner.InputDims(0)[1]), layer().stride};
   }
 
   static Layout SourceLayout(const Planner& planner) {
