@@ -12,7 +12,7 @@ from rows import Row, in_turn
 TARGETS = ["transport_benchmark"]
 
 ROUNDS = 5
-SECONDS = 0.4
+SECONDS = 0.3
 MODELS = {"": 64 << 20, "/lenet5": 431080 * 4}  # by the suffix of the rows' names
 SOCKET_BUFFER = 256 * 1024
 
