@@ -74,7 +74,6 @@ class BadJobs(SystemTest):
     def test_features_that_are_not_built_are_refused_by_name(self):
         for sections, key in (({"checkpoint": {"dir": "x"}}, "checkpoint"),
                               ({"cluster": {"server_backups": 1}}, "server_backups"),
-                              ({"cluster": {"shared_memory": True}}, "shared_memory"),
                               ({"device": "cuda"}, "cuda")):
             with self.subTest(key=key):
                 self.assert_refused(job(self.data, **sections), r"bad\.yaml:\d+:\d+: ", key)
@@ -143,7 +142,7 @@ class BadCommandLines(SystemTest):
 
     def test_flags_that_are_not_built_are_refused_by_name(self):
         path = write_job(self.folder, job(self.data))
-        for flags in (["--resume"], ["--chaos", "plan"], ["--trace", "file"]):
+        for flags in (["--resume"], ["--chaos", "plan"]):
             with self.subTest(flag=flags[0]):
                 self.assert_line(["tessera", "run", path, *flags], USAGE, flags[0])
 
