@@ -113,6 +113,7 @@ class LatestReads : public ExchangeSender {
     message.latest = message.kind == MessageKind::kRead;
     sender_->Send(std::move(message), priority);
   }
+  void Flush() override { sender_->Flush(); }
   void Grant(int64_t bytes) override { sender_->Grant(bytes); }
   void Close(absl::Status reason) override { sender_->Close(std::move(reason)); }
 

@@ -32,6 +32,7 @@ struct ExchangeMessage {
   std::string node;
   absl::Status error;  // kError
   TensorBytes tensor;  // kPush, kWeights
+  bool may_wait = false;  // others follow soon: it may leave with them, at the latest on Flush(); stays here
   int64_t queued_ns = 0;  // when it was queued, where sending is traced (common/trace); stays here
 };
 
@@ -43,6 +44,8 @@ class ExchangeSender {
   // Lower `priority` goes first. After Close() or the peer's end the message is dropped (OnClosed says so).
   // Must not be called with a lock held that the peer's ExchangeReceiver takes.
   virtual void Send(ExchangeMessage message, int priority = 0) = 0;
+  // Sends what waits for others to follow (ExchangeMessage::may_wait).
+  virtual void Flush() = 0;
   // Grants the peer `bytes` more of tensor bytes: call when received ones have been consumed.
   virtual void Grant(int64_t bytes) = 0;
   // Ends the connection; what is queued is dropped. OnClosed follows. Idempotent.

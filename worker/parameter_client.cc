@@ -31,6 +31,15 @@ class ParameterClient::Peer : public ExchangeReceiver {
     sender->Send(std::move(message), priority);
   }
 
+  void Flush() {
+    std::shared_ptr<ExchangeSender> sender;
+    {
+      MutexLock lock(&mutex_);
+      sender = sender_;
+    }
+    sender->Flush();
+  }
+
   // No call into the client is under way or follows after this returns.
   void Close() {
     std::shared_ptr<ExchangeSender> sender;
@@ -185,13 +194,24 @@ void ParameterClient::Request(int group, Clock clock, bool settled) {
     if (weights_->Has(group, shard.id, clock)) continue;
     ExchangeMessage read = Header(MessageKind::kRead, shard.id, replicas, clock);
     read.settled = settled;
+    read.may_wait = true;
     primary_[static_cast<size_t>(shard.id)]->Send(std::move(read));
   }
+  Flush();
 }
 
 void ParameterClient::Push(int group, int block, ReplicaRange replicas, Clock clock,
                            std::shared_ptr<const TensorBuffer> gradient, PushReply reply) {
   if (reply != PushReply::kAcknowledgement) weights_->Expect(group, block, clock + 1);
+  int64_t bytes = 0;
+  for (ShardId id : layout_.ShardsOfBlock(block)) bytes += layout_.shards()[static_cast<size_t>(id)].bytes();
+  bool flush = false;
+  {
+    MutexLock lock(&mutex_);
+    pushed_bytes_ += bytes;
+    waiting_bytes_ += bytes;
+    flush = waiting_bytes_ >= kPushTogether;
+  }
   for (ShardId id : layout_.ShardsOfBlock(block)) {
     const Shard& shard = layout_.shards()[static_cast<size_t>(id)];
     ExchangeMessage push = Header(MessageKind::kPush, id, replicas, clock);
@@ -199,12 +219,18 @@ void ParameterClient::Push(int group, int block, ReplicaRange replicas, Clock cl
     push.wants_weights = reply != PushReply::kAcknowledgement;
     push.settled = reply == PushReply::kSettledWeights;
     push.tensor = TensorBytes(gradient, static_cast<size_t>(shard.offset), static_cast<size_t>(shard.length));
-    {
-      MutexLock lock(&mutex_);
-      pushed_bytes_ += shard.bytes();
-    }
+    push.may_wait = true;
     primary_[static_cast<size_t>(id)]->Send(std::move(push), id);
   }
+  if (flush) Flush();
+}
+
+void ParameterClient::Flush() {
+  {
+    MutexLock lock(&mutex_);
+    waiting_bytes_ = 0;
+  }
+  for (const std::shared_ptr<Peer>& peer : peers_) peer->Flush();
 }
 
 ExchangeMessage ParameterClient::Header(MessageKind kind, ShardId shard, ReplicaRange replicas,

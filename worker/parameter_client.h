@@ -40,6 +40,10 @@ struct ParameterClientOptions {
 // Thread-safe. Push and Request never block; what waits for credit stays queued by reference.
 class ParameterClient {
  public:
+  // Some hundred microseconds of a server's time: so much of a backward is not reduced while it runs, at
+  // worst.
+  static constexpr int64_t kPushTogether = 128 << 10;
+
   // Opens a connection to peer `server`; its messages go to `receiver`.
   using Opener =
       std::function<std::shared_ptr<ExchangeSender>(size_t server, std::shared_ptr<ExchangeReceiver>)>;
@@ -59,10 +63,14 @@ class ParameterClient {
   // into PulledWeights::groups()), the first layers first. `settled`: as PushReply::kSettledWeights.
   void Request(int group, Clock clock, bool settled);
 
-  // Queues the gradient of a block, shard by shard, by reference; `replicas` are some of `group`. Blocks that the next
-  // forward needs first go first.
+  // Queues the gradient of a block, shard by shard, by reference; `replicas` are some of `group`. Blocks that
+  // the next forward needs first go first. Small blocks may wait for each other, until there are
+  // kPushTogether bytes or Flush().
   void Push(int group, int block, ReplicaRange replicas, Clock clock,
             std::shared_ptr<const TensorBuffer> gradient, PushReply reply);
+
+  // Sends what was pushed and still waits: after the last push of a step.
+  void Flush();
 
   // Everything that waits ends with `status`. The first failure counts.
   void Fail(absl::Status status);
@@ -97,6 +105,7 @@ class ParameterClient {
   std::function<void(const ServerPeer&)> on_lost_ ABSL_GUARDED_BY(mutex_);
   int64_t pushed_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t pulled_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // pushed since the last flush
 };
 
 }  // namespace tessera

@@ -39,6 +39,8 @@ class StepExchange : public nn::ParameterExchange {
 
   // What follows is minibatch `clock` of `replica`, which is of `group` (an index into PulledWeights::groups()).
   void Begin(int group, ReplicaId replica, Clock clock);
+  // The step has computed all its gradients: none waits for another any more.
+  void End() { client_->Flush(); }
 
   absl::StatusOr<absl::Span<const float>> Weights(int block) override;
   absl::Span<float> Gradient(int block) override;

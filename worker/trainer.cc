@@ -76,6 +76,7 @@ absl::Status Trainer::RunStep(int group, ReplicaId replica, Clock clock) {
   const nn::Batch batch = TakeBatch(group, {replica, clock});
   TESSERA_ASSIGN_OR_RETURN(const nn::StepResult result,
                            parts_.executor->Step(batch, {options_.seed, replica, clock}, &exchange_));
+  exchange_.End();
   Record(replica, clock, result);
   return absl::OkStatus();
 }

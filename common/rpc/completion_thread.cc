@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "common/check.h"
+#include "common/rpc/process_tuning.h"
 
 namespace tessera {
 
@@ -38,9 +39,22 @@ void CompletionThread::Shutdown() {
 }
 
 void CompletionThread::Run() {
+  AnswerPromptly();
+  id_ = std::this_thread::get_id();
   void* tag = nullptr;
   bool ok = false;
-  while (queue_->Next(&tag, &ok)) static_cast<CompletionOperation*>(tag)->OnComplete(ok);
+  while (queue_->Next(&tag, &ok)) {
+    static_cast<CompletionOperation*>(tag)->OnComplete(ok);
+    RunDeferred();
+  }
+}
+
+void CompletionThread::RunDeferred() {
+  while (!deferred_.empty()) {
+    const std::shared_ptr<DeferredWork> work = std::move(deferred_.back());
+    deferred_.pop_back();
+    work->RunDeferred();
+  }
 }
 
 }  // namespace tessera

@@ -4,8 +4,11 @@
 
 #include <grpcpp/completion_queue.h>
 
+#include <atomic>
 #include <memory>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "common/mutex.h"
@@ -20,6 +23,13 @@ class CompletionOperation {
   virtual void OnComplete(bool ok) = 0;
 };
 
+// What waits until its thread has handled a completion.
+class DeferredWork {
+ public:
+  virtual ~DeferredWork() = default;
+  virtual void RunDeferred() = 0;
+};
+
 // Starts a thread; Shutdown (or the destructor) joins it. Thread-safe but for Shutdown.
 class CompletionThread {
  public:
@@ -32,6 +42,11 @@ class CompletionThread {
     return static_cast<Queue*>(queue_.get());
   }
 
+  // Whether the caller is this thread, inside of some OnComplete.
+  bool IsCurrent() const { return std::this_thread::get_id() == id_; }
+  // Runs `work` once the present OnComplete has returned. Only where IsCurrent().
+  void Defer(std::shared_ptr<DeferredWork> work) { deferred_.push_back(std::move(work)); }
+
   // Counts the connections that may still start operations; Shutdown waits for them, since an operation
   // started on a queue that is shut down would be an error.
   void Attach();
@@ -43,6 +58,10 @@ class CompletionThread {
 
  private:
   void Run();
+  void RunDeferred();
+
+  std::atomic<std::thread::id> id_;
+  std::vector<std::shared_ptr<DeferredWork>> deferred_;  // the thread's own
   Mutex mutex_;
   CondVar detached_;
   int attached_ ABSL_GUARDED_BY(mutex_) = 0;

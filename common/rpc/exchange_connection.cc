@@ -4,11 +4,21 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
-#include "common/rpc/shard_codec.h"
 #include "common/status.h"
 
 namespace tessera {
+namespace {
+
+// A frame with so many bytes of tensors takes no more messages: two shards of the usual size are better off
+// in two.
+constexpr size_t kFrameTensorBytes = 64 << 10;
+constexpr size_t kFrameMessages = 64;
+// Messages that may wait do so until there are as many bytes of tensors.
+constexpr size_t kMostWaitingBytes = 1 << 20;
+
+}  // namespace
 
 void* ExchangeConnection::Operation::Begin(ExchangeConnection* connection) {
   self_ = connection->shared_from_this();
@@ -48,10 +58,17 @@ void ExchangeConnection::Send(ExchangeMessage message, int priority) {
     MutexLock lock(&mutex_);
     if (closed_ || broken_ || finishing_) return;
     if (message.kind == MessageKind::kHello) queue_.set_window(message.credit_bytes);
+    const bool may_wait = message.may_wait;
+    waiting_bytes_ += message.tensor.size_bytes();
     added = queue_.Add(std::move(message), priority);
-    if (added.ok()) PumpLocked();
+    if (added.ok() && (!may_wait || waiting_bytes_ >= kMostWaitingBytes)) PumpSoonLocked();
   }
   if (!added.ok()) Close(added);
+}
+
+void ExchangeConnection::Flush() {
+  MutexLock lock(&mutex_);
+  PumpSoonLocked();
 }
 
 void ExchangeConnection::Grant(int64_t bytes) {
@@ -78,21 +95,38 @@ void ExchangeConnection::Close(absl::Status reason) {
   Cancel();
 }
 
-void ExchangeConnection::PumpLocked() {
-  if (writing_ || writer_ == nullptr || finishing_) return;
-  std::optional<ExchangeMessage> message = queue_.Next();
-  if (!message.has_value()) return;
-  if (message->kind != MessageKind::kHello) message->credit_bytes += queue_.TakeCollected();
-  writing_ = true;
-  writer_->Write(EncodeLocked(&*message), write_operation_.Begin(this));
+void ExchangeConnection::PumpSoonLocked() {
+  if (!thread_->IsCurrent()) return PumpLocked();
+  if (!std::exchange(deferred_, true)) thread_->Defer(shared_from_this());
 }
 
-grpc::ByteBuffer ExchangeConnection::EncodeLocked(ExchangeMessage* message) {
-  const bool traced = trace_.send && message->tensor.size_bytes() > 0;
-  if (traced) trace_.OnLeft(*message);
-  const TraceSpan span(traced ? trace_.send : TraceTrack(), TraceKind::kEncode, ArgsOf(*message));
-  const SharedMemoryHeader shared = link_.OnSend(message);
-  return EncodeMessage(*message, shared);
+void ExchangeConnection::RunDeferred() {
+  MutexLock lock(&mutex_);
+  deferred_ = false;
+  PumpLocked();
+}
+
+void ExchangeConnection::PumpLocked() {
+  waiting_bytes_ = 0;
+  if (writing_ || writer_ == nullptr || finishing_) return;
+  FrameWriter frame;
+  while (frame.messages() < kFrameMessages && frame.tensor_bytes() < kFrameTensorBytes) {
+    std::optional<ExchangeMessage> message = queue_.Next();
+    if (!message.has_value()) break;
+    if (message->kind != MessageKind::kHello) message->credit_bytes += queue_.TakeCollected();
+    EncodeLocked(*std::move(message), &frame);
+  }
+  if (frame.messages() == 0) return;
+  writing_ = true;
+  writer_->Write(std::move(frame).Finish(), write_operation_.Begin(this));
+}
+
+void ExchangeConnection::EncodeLocked(ExchangeMessage message, FrameWriter* frame) {
+  const bool traced = trace_.send && message.tensor.size_bytes() > 0;
+  if (traced) trace_.OnLeft(message);
+  const TraceSpan span(traced ? trace_.send : TraceTrack(), TraceKind::kEncode, ArgsOf(message));
+  const SharedMemoryHeader shared = link_.OnSend(&message);
+  frame->Add(message, shared);
 }
 
 void ExchangeConnection::OnWritten(bool ok) {
@@ -125,18 +159,29 @@ void ExchangeConnection::OnRead(bool ok) {
 
 void ExchangeConnection::Handle(const grpc::ByteBuffer& buffer) {
   const int64_t received_ns = trace_.receive ? TraceNow() : 0;
-  SharedMemoryHeader shared;
-  absl::StatusOr<ExchangeMessage> message = DecodeMessage(buffer, &shared);
-  if (!message.ok()) return Close(message.status());
-  const absl::Status received = ReceiveShared(shared, &*message);
-  if (!received.ok()) return Close(received);
-  trace_.OnReceived(*message, received_ns);
-  if (message->credit_bytes > 0) {
-    MutexLock lock(&mutex_);
-    queue_.AddCredit(message->credit_bytes);
-    PumpLocked();
+  absl::StatusOr<std::vector<FramedMessage>> messages = DecodeFrame(buffer);
+  if (!messages.ok()) return Close(messages.status());
+  for (FramedMessage& framed : *messages) {
+    if (!Handle(std::move(framed), received_ns)) return;
   }
-  if (message->kind != MessageKind::kCredit) receiver_->OnMessage(*std::move(message));
+}
+
+bool ExchangeConnection::Handle(FramedMessage framed, int64_t received_ns) {
+  ExchangeMessage& message = framed.message;
+  const absl::Status received = ReceiveShared(framed.shared, &message);
+  if (!received.ok()) {
+    Close(received);
+    return false;
+  }
+  trace_.OnReceived(message, received_ns);
+  if (message.credit_bytes > 0) {
+    MutexLock lock(&mutex_);
+    queue_.AddCredit(message.credit_bytes);
+    PumpSoonLocked();
+  }
+  if (message.kind != MessageKind::kCredit) receiver_->OnMessage(std::move(message));
+  MutexLock lock(&mutex_);
+  return !closed_;
 }
 
 absl::Status ExchangeConnection::ReceiveShared(const SharedMemoryHeader& shared, ExchangeMessage* message) {

@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "common/status.h"
 #include "proto/parameter_service.pb.h"
 
@@ -21,11 +23,11 @@ using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 
 constexpr uint32_t kHeaderTag =
-    (wire::ShardMessage::kHeaderFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
-constexpr uint32_t kTensorTag =
-    (wire::ShardMessage::kTensorFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+    (wire::ShardFrame::kHeaderFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+constexpr uint32_t kTensorsTag =
+    (wire::ShardFrame::kTensorsFieldNumber << 3) | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
 constexpr size_t kMaxHeaderBytes = 64 * 1024;
-constexpr size_t kMaxFramingBytes = 2 * (1 + 5);  // two tags of one byte, two lengths of at most five
+constexpr size_t kMaxFramingBytes = 1 + 5;  // a tag of one byte, a length of at most five
 
 absl::StatusOr<MessageKind> FromWire(wire::MessageKind kind) {
   switch (kind) {
@@ -157,17 +159,16 @@ absl::StatusOr<ExchangeMessage> FromHeader(const wire::ShardHeader& header) {
   return message;
 }
 
-// Walks the bytes of a message's slices: many, about one for each 16 KiB, so that what is left holds them all as one.
+// Walks the bytes of a frame's slices: many, about one for each 16 KiB, so that what is left holds them all
+// as one.
 class SliceCursor {
  public:
   using Slices = std::vector<grpc::Slice>;
-  explicit SliceCursor(std::shared_ptr<const Slices> slices) : owner_(std::move(slices)), slices_(*owner_) {}
-
-  size_t remaining() const {
-    size_t total = 0;
-    for (size_t i = index_; i < slices_.size(); ++i) total += slices_[i].size();
-    return total - offset_;
+  explicit SliceCursor(std::shared_ptr<const Slices> slices) : owner_(std::move(slices)), slices_(*owner_) {
+    for (const grpc::Slice& slice : slices_) remaining_ += slice.size();
   }
+
+  size_t remaining() const { return remaining_; }
 
   // Up to `size` bytes copied to `out`, without moving on; returns how many there were.
   size_t Peek(uint8_t* out, size_t size) const {
@@ -182,51 +183,76 @@ class SliceCursor {
   }
 
   void Skip(size_t size) {
+    Walk(size, [](absl::Span<const uint8_t>) {});
+  }
+
+  // The next `size` bytes, by reference; there must be as many.
+  TensorBytes Take(size_t size) {
+    TensorBytes taken;
+    Walk(size, [&](absl::Span<const uint8_t> bytes) { taken.Append({owner_, bytes}); });
+    return taken;
+  }
+
+ private:
+  // Moves over `size` bytes, one slice's after another's.
+  template <typename Visit>
+  void Walk(size_t size, Visit visit) {
     while (size > 0 && index_ < slices_.size()) {
-      const size_t take = std::min(size, slices_[index_].size() - offset_);
+      const grpc::Slice& slice = slices_[index_];
+      const size_t take = std::min(size, slice.size() - offset_);
+      if (take > 0) visit(absl::Span<const uint8_t>(slice.begin() + offset_, take));
       offset_ += take;
       size -= take;
-      if (offset_ == slices_[index_].size()) {
+      remaining_ -= take;
+      if (offset_ == slice.size()) {
         ++index_;
         offset_ = 0;
       }
     }
   }
 
-  // All that is left, by reference.
-  TensorBytes Rest() const {
-    TensorBytes rest;
-    size_t offset = offset_;
-    for (size_t i = index_; i < slices_.size(); ++i, offset = 0) {
-      const grpc::Slice& slice = slices_[i];
-      rest.Append({owner_, {slice.begin() + offset, slice.size() - offset}});
-    }
-    return rest;
-  }
-
- private:
   const std::shared_ptr<const Slices> owner_;
   const Slices& slices_;
   size_t index_ = 0;
   size_t offset_ = 0;
+  size_t remaining_ = 0;
 };
 
-// Reads `tag` and the length that follows it.
-absl::StatusOr<uint32_t> ReadLength(SliceCursor* cursor, uint32_t tag, const char* field) {
+// Reads the tag and the length that a field begins with. Returns the tag; `length` bytes of the field are
+// there.
+absl::StatusOr<uint32_t> ReadField(SliceCursor* cursor, uint32_t* length) {
   uint8_t bytes[kMaxFramingBytes];
   const size_t available = cursor->Peek(bytes, sizeof(bytes));
   CodedInputStream input(bytes, static_cast<int>(available));
-  uint32_t length = 0;
-  if (input.ReadTag() != tag || !input.ReadVarint32(&length)) {
+  const uint32_t tag = input.ReadTag();
+  if ((tag != kHeaderTag && tag != kTensorsTag) || !input.ReadVarint32(length)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the bytes are not a ShardMessage: no ", field, " where it must be"));
+        "the bytes are not a ShardFrame: neither a header nor tensors where one must be");
   }
   cursor->Skip(static_cast<size_t>(input.CurrentPosition()));
-  if (length > cursor->remaining()) {
-    return absl::InvalidArgumentError(absl::StrCat("the bytes are not a ShardMessage: ", field, " of ",
-                                                   length, " bytes, ", cursor->remaining(), " are there"));
+  if (*length > cursor->remaining()) {
+    return absl::InvalidArgumentError(absl::StrCat("the bytes are not a ShardFrame: a field of ", *length,
+                                                   " bytes, ", cursor->remaining(), " are there"));
   }
-  return length;
+  return tag;
+}
+
+// A message but for its tensor, of which `tensor_bytes` are to come.
+absl::StatusOr<FramedMessage> ReadHeader(SliceCursor* cursor, uint32_t length, uint32_t* tensor_bytes) {
+  if (length > kMaxHeaderBytes)
+    return absl::InvalidArgumentError(absl::StrCat("a header of ", length, " bytes"));
+  absl::InlinedVector<uint8_t, 256> bytes(length);
+  cursor->Peek(bytes.data(), length);
+  cursor->Skip(length);
+  wire::ShardHeader header;
+  if (!header.ParseFromArray(bytes.data(), static_cast<int>(length))) {
+    return absl::InvalidArgumentError("the header of a message cannot be parsed");
+  }
+  FramedMessage framed;
+  TESSERA_ASSIGN_OR_RETURN(framed.message, FromHeader(header));
+  framed.shared = SharedFrom(header);
+  *tensor_bytes = header.tensor_bytes();
+  return framed;
 }
 
 grpc::Slice ReferencingSlice(const TensorBytes::Piece& piece) {
@@ -238,52 +264,66 @@ grpc::Slice ReferencingSlice(const TensorBytes::Piece& piece) {
 
 }  // namespace
 
-grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message, const SharedMemoryHeader& shared) {
+void FrameWriter::Add(const ExchangeMessage& message, const SharedMemoryHeader& shared) {
   wire::ShardHeader header = ToHeader(message);
   AddShared(shared, &header);
+  header.set_tensor_bytes(static_cast<uint32_t>(message.tensor.size_bytes()));
   const size_t header_bytes = header.ByteSizeLong();
-  grpc::Slice front(kMaxFramingBytes + header_bytes);
-  auto* const begin = const_cast<uint8_t*>(front.begin());
-  uint8_t* end = CodedOutputStream::WriteTagToArray(kHeaderTag, begin);
+  const size_t before = headers_.size();
+  headers_.resize(before + kMaxFramingBytes + header_bytes);
+  uint8_t* end = CodedOutputStream::WriteTagToArray(kHeaderTag, headers_.data() + before);
   end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(header_bytes), end);
   end = header.SerializeWithCachedSizesToArray(end);
-  if (message.tensor.size_bytes() > 0) {
-    end = CodedOutputStream::WriteTagToArray(kTensorTag, end);
-    end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(message.tensor.size_bytes()), end);
+  headers_.resize(static_cast<size_t>(end - headers_.data()));
+  const absl::Span<const TensorBytes::Piece> pieces = message.tensor.pieces();
+  pieces_.insert(pieces_.end(), pieces.begin(), pieces.end());
+  tensor_bytes_ += message.tensor.size_bytes();
+  ++messages_;
+}
+
+grpc::ByteBuffer FrameWriter::Finish() && {
+  if (tensor_bytes_ > 0) {
+    const size_t before = headers_.size();
+    headers_.resize(before + kMaxFramingBytes);
+    uint8_t* end = CodedOutputStream::WriteTagToArray(kTensorsTag, headers_.data() + before);
+    end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(tensor_bytes_), end);
+    headers_.resize(static_cast<size_t>(end - headers_.data()));
   }
   std::vector<grpc::Slice> slices;
-  slices.reserve(1 + message.tensor.pieces().size());
-  slices.push_back(front.sub(0, static_cast<size_t>(end - begin)));
-  for (const TensorBytes::Piece& piece : message.tensor.pieces()) slices.push_back(ReferencingSlice(piece));
+  slices.reserve(1 + pieces_.size());
+  slices.emplace_back(headers_.data(), headers_.size());
+  for (const TensorBytes::Piece& piece : pieces_) slices.push_back(ReferencingSlice(piece));
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
-absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer, SharedMemoryHeader* shared) {
+absl::StatusOr<std::vector<FramedMessage>> DecodeFrame(const grpc::ByteBuffer& buffer) {
   std::vector<grpc::Slice> received;
   if (!buffer.Valid() || !buffer.Dump(&received).ok())
     return absl::InvalidArgumentError("an unreadable message");
   SliceCursor cursor(std::make_shared<const std::vector<grpc::Slice>>(std::move(received)));
-  TESSERA_ASSIGN_OR_RETURN(const uint32_t header_bytes, ReadLength(&cursor, kHeaderTag, "header"));
-  if (header_bytes > kMaxHeaderBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("a header of ", header_bytes, " bytes"));
+  std::vector<FramedMessage> messages;
+  absl::InlinedVector<uint32_t, 8> tensor_bytes;  // by message
+  uint64_t expected = 0;                          // of them all
+  uint32_t length = 0;                            // of the tensors, in the end
+  do {
+    TESSERA_ASSIGN_OR_RETURN(const uint32_t tag, ReadField(&cursor, &length));
+    if (tag == kTensorsTag) break;
+    if (messages.size() == kMaxFrameMessages)
+      return absl::InvalidArgumentError("a frame of too many messages");
+    TESSERA_ASSIGN_OR_RETURN(messages.emplace_back(),
+                             ReadHeader(&cursor, length, &tensor_bytes.emplace_back()));
+    expected += tensor_bytes.back();
+    length = 0;
+  } while (cursor.remaining() > 0);
+  if (messages.empty())
+    return absl::InvalidArgumentError("the bytes are not a ShardFrame: tensors without a header");
+  if (length != expected || length != cursor.remaining()) {
+    return absl::InvalidArgumentError(absl::StrCat("tensors of ", expected,
+                                                   " bytes are expected in a frame that has ",
+                                                   cursor.remaining(), " and says ", length));
   }
-  std::vector<uint8_t> header_copy(header_bytes);
-  cursor.Peek(header_copy.data(), header_bytes);
-  cursor.Skip(header_bytes);
-  wire::ShardHeader header;
-  if (!header.ParseFromArray(header_copy.data(), static_cast<int>(header_bytes))) {
-    return absl::InvalidArgumentError("the header of a message cannot be parsed");
-  }
-  TESSERA_ASSIGN_OR_RETURN(ExchangeMessage message, FromHeader(header));
-  if (shared != nullptr) *shared = SharedFrom(header);
-  if (cursor.remaining() == 0) return message;
-  TESSERA_ASSIGN_OR_RETURN(const uint32_t tensor_bytes, ReadLength(&cursor, kTensorTag, "tensor"));
-  if (tensor_bytes != cursor.remaining()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a tensor of ", tensor_bytes, " bytes is followed by others"));
-  }
-  message.tensor = cursor.Rest();
-  return message;
+  for (size_t i = 0; i < messages.size(); ++i) messages[i].message.tensor = cursor.Take(tensor_bytes[i]);
+  return messages;
 }
 
 }  // namespace tessera

@@ -78,6 +78,7 @@ class SharingSender : public ExchangeSender {
     }
     sender_->Send(std::move(message), priority);
   }
+  void Flush() override { sender_->Flush(); }
   void Grant(int64_t bytes) override { sender_->Grant(bytes); }
   void Close(absl::Status reason) override { sender_->Close(std::move(reason)); }
 
@@ -330,6 +331,38 @@ TEST_P(Exchange, AClientThatGrantsNoCreditGetsNoTensorsAndHoldsUpNobody) {
   EXPECT_EQ(messages.back().kind, MessageKind::kError);
 }
 
+TEST_P(Exchange, WhatMayWaitForOthersLeavesWithTheNextMessageOrOnFlush) {
+  Start(Store(1));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  const auto push = [](ShardId shard, Clock clock, bool may_wait) {
+    ExchangeMessage message = Push(shard, {0, 0}, clock, kLength, 1.0f);
+    message.version = clock;
+    message.may_wait = may_wait;
+    return message;
+  };
+  client.sender->Send(push(0, 0, true));
+  client.sender->Send(push(1, 0, true));
+  client.sender->Flush();
+  ASSERT_EQ(client.peer->WaitForMessages(3).size(), 3u) << "flushed";
+  client.sender->Send(push(0, 1, true));
+  client.sender->Send(push(1, 1, false));
+  ASSERT_EQ(client.peer->WaitForMessages(5).size(), 5u) << "with a message that does not wait";
+}
+
+TEST_P(Exchange, WhatMayWaitDoesNotWaitWithoutLimit) {
+  Start(Store(1));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  constexpr size_t kEnough = (1 << 20) / (kLength * sizeof(float)) + 1;
+  for (size_t i = 0; i < kEnough; ++i) {  // the same push again: the server answers each
+    ExchangeMessage message = Push(0, {0, 0}, 0, kLength, 1.0f);
+    message.may_wait = true;
+    client.sender->Send(std::move(message));
+  }
+  EXPECT_GE(client.peer->WaitForMessages(2).size(), 2u);
+}
+
 TEST_P(Exchange, TensorsGoThroughSharedMemoryWhereBothEndsHaveIt) {
   Start(Store(1));
   Client client = Connect();
@@ -435,7 +468,7 @@ TEST_F(GrpcExchange, BytesThatAreNotAMessageEndTheirStreamWithAReasonAndNothingE
   EXPECT_EQ(call.Exchange("GET / HTTP/1.1\r\n\r\n"), "");
   const grpc::Status status = call.Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_NE(status.error_message().find("not a ShardMessage"), std::string::npos) << status.error_message();
+  EXPECT_NE(status.error_message().find("not a ShardFrame"), std::string::npos) << status.error_message();
   const auto shards = ReadShards(server_->address(), "test", {0, 1}, absl::Seconds(20));
   ASSERT_TRUE(shards.ok()) << shards.status();
   EXPECT_EQ(shards->size(), 2u);
@@ -446,26 +479,28 @@ TEST_F(GrpcExchange, ABadReferenceIntoSharedMemoryEndsItsStreamWithAReasonAndNot
   server_->set_outbox(*Outbox::Create(kOutboxBytes));
   const auto outbox = *Outbox::Create(kOutboxBytes);
   const SharedMemoryOffer& offer = outbox->segment()->offer();
-  wire::ShardMessage hello;
-  hello.mutable_header()->set_kind(wire::HELLO);
-  hello.mutable_header()->set_protocol_version(kProtocolVersion);
-  wire::SharedMemoryOffer* offered = hello.mutable_header()->mutable_shared_memory();
+  wire::ShardFrame hello;
+  wire::ShardHeader* greeting = hello.add_header();
+  greeting->set_kind(wire::HELLO);
+  greeting->set_protocol_version(kProtocolVersion);
+  wire::SharedMemoryOffer* offered = greeting->mutable_shared_memory();
   offered->set_pid(offer.pid);
   offered->set_fd(offer.fd);
   offered->set_bytes(offer.bytes);
   offered->set_token(offer.token);
-  wire::ShardMessage push;
-  push.mutable_header()->set_kind(wire::PUSH);
-  push.mutable_header()->set_term(1);
-  wire::SharedTensorReference* tensor = push.mutable_header()->mutable_shared_tensor();
+  wire::ShardFrame push;
+  wire::ShardHeader* pushed = push.add_header();
+  pushed->set_kind(wire::PUSH);
+  pushed->set_term(1);
+  wire::SharedTensorReference* tensor = pushed->mutable_shared_tensor();
   tensor->set_sequence(1);
   const std::vector<std::pair<uint64_t, uint64_t>> bad = {
       {offer.bytes, 4000}, {4096, ~uint64_t{0} - 4095}, {4097, 4000}, {0, 4000}, {4096, 0}};
   for (const auto& [offset, bytes] : bad) {
     RawCall call(server_->address(), "/tessera.wire.ParameterService/Exchange");
-    wire::ShardMessage answer;
+    wire::ShardFrame answer;
     ASSERT_TRUE(answer.ParseFromString(call.Exchange(hello.SerializeAsString())));
-    EXPECT_TRUE(answer.header().shared_memory_mapped());
+    EXPECT_TRUE(answer.header(0).shared_memory_mapped());
     tensor->set_offset(offset);
     tensor->set_bytes(bytes);
     EXPECT_EQ(call.Exchange(push.SerializeAsString()), "");
@@ -479,9 +514,10 @@ TEST_F(GrpcExchange, ABadReferenceIntoSharedMemoryEndsItsStreamWithAReasonAndNot
 
 TEST_F(GrpcExchange, AReferenceWithoutSharedMemoryEndsItsStreamWithAReason) {
   RawCall call(server_->address(), "/tessera.wire.ParameterService/Exchange");
-  wire::ShardMessage push;
-  push.mutable_header()->set_kind(wire::PUSH);
-  push.mutable_header()->mutable_shared_tensor()->set_sequence(1);
+  wire::ShardFrame push;
+  wire::ShardHeader* pushed = push.add_header();
+  pushed->set_kind(wire::PUSH);
+  pushed->mutable_shared_tensor()->set_sequence(1);
   EXPECT_EQ(call.Exchange(push.SerializeAsString()), "");
   const grpc::Status status = call.Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);

@@ -78,6 +78,7 @@ class WatchedSender : public ExchangeSender {
     if (message.kind == MessageKind::kPush) log_->Add(absl::StrCat("push ", message.shard));
     sender_->Send(std::move(message), priority);
   }
+  void Flush() override { sender_->Flush(); }
   void Grant(int64_t bytes) override { sender_->Grant(bytes); }
   void Close(absl::Status reason) override { sender_->Close(std::move(reason)); }
 

@@ -50,17 +50,33 @@ grpc::ByteBuffer Cut(const std::string& bytes, size_t piece) {
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
+// A frame of one message, there and back.
+grpc::ByteBuffer EncodeMessage(const ExchangeMessage& message, const SharedMemoryHeader& shared = {}) {
+  FrameWriter frame;
+  frame.Add(message, shared);
+  return std::move(frame).Finish();
+}
+
+absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer,
+                                              SharedMemoryHeader* shared = nullptr) {
+  absl::StatusOr<std::vector<FramedMessage>> messages = DecodeFrame(buffer);
+  if (!messages.ok()) return messages.status();
+  EXPECT_EQ(messages->size(), 1u);
+  if (shared != nullptr) *shared = messages->front().shared;
+  return std::move(messages->front().message);
+}
+
 TEST(ShardCodec, WhatIsEncodedIsAnOrdinaryProtobufMessage) {
   const SharedTensor tensor = MakeTensor(300);
-  wire::ShardMessage parsed;
+  wire::ShardFrame parsed;
   ASSERT_TRUE(parsed.ParseFromString(Flatten(EncodeMessage(MakePush(tensor)))));
-  EXPECT_EQ(parsed.header().kind(), wire::PUSH);
-  EXPECT_EQ(parsed.header().shard(), 5);
-  EXPECT_EQ(parsed.header().last_replica(), 3);
-  EXPECT_EQ(parsed.header().clock(), 1234567890123);
-  EXPECT_EQ(parsed.header().node(), "worker 1");
-  ASSERT_EQ(parsed.tensor().size(), 1200u);
-  EXPECT_EQ(std::memcmp(parsed.tensor().data(), tensor->data(), 1200), 0);
+  EXPECT_EQ(parsed.header(0).kind(), wire::PUSH);
+  EXPECT_EQ(parsed.header(0).shard(), 5);
+  EXPECT_EQ(parsed.header(0).last_replica(), 3);
+  EXPECT_EQ(parsed.header(0).clock(), 1234567890123);
+  EXPECT_EQ(parsed.header(0).node(), "worker 1");
+  ASSERT_EQ(parsed.tensors().size(), 1200u);
+  EXPECT_EQ(std::memcmp(parsed.tensors().data(), tensor->data(), 1200), 0);
 }
 
 TEST(ShardCodec, WhatIsSaidOfSharedMemoryTravelsInTheHeader) {
@@ -129,6 +145,62 @@ TEST(ShardCodec, AMessageKeepsItsTensorAliveUntilItIsSent) {
   EXPECT_TRUE(watch.expired());
 }
 
+TEST(ShardCodec, SeveralMessagesShareAFrameEachWithItsOwnTensor) {
+  FrameWriter frame;
+  const std::vector<size_t> lengths = {3, 0, 0, 5000, 1};
+  std::vector<SharedTensor> tensors;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    ExchangeMessage message = MakePush(MakeTensor(lengths[i] + 1));
+    message.shard = static_cast<ShardId>(i);
+    message.tensor = TensorBytes();
+    if (lengths[i] > 0)
+      message.tensor = TensorBytes(tensors.emplace_back(MakeTensor(lengths[i] + 1)), 1, lengths[i]);
+    SharedMemoryHeader shared;
+    shared.consumed = i;
+    frame.Add(message, shared);
+  }
+  EXPECT_EQ(frame.messages(), lengths.size());
+  EXPECT_EQ(frame.tensor_bytes(), 5004 * sizeof(float));
+  const std::string bytes = Flatten(std::move(frame).Finish());
+  for (size_t piece : {size_t{1}, size_t{7}, size_t{100}, bytes.size()}) {
+    const absl::StatusOr<std::vector<FramedMessage>> messages = DecodeFrame(Cut(bytes, piece));
+    ASSERT_TRUE(messages.ok()) << messages.status();
+    ASSERT_EQ(messages->size(), lengths.size());
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      const FramedMessage& framed = (*messages)[i];
+      EXPECT_EQ(framed.message.shard, static_cast<ShardId>(i));
+      EXPECT_EQ(framed.shared.consumed, i);
+      std::vector<float> values(lengths[i]), expected(lengths[i]);
+      ASSERT_EQ(framed.message.tensor.size_bytes(), lengths[i] * sizeof(float));
+      framed.message.tensor.CopyTo(absl::MakeSpan(values));
+      for (size_t j = 0; j < lengths[i]; ++j) expected[j] = static_cast<float>(j + 1) * 0.5f;
+      EXPECT_EQ(values, expected) << "message " << i;
+    }
+  }
+}
+
+TEST(ShardCodec, FramesWhoseLengthsDisagreeAreRefused) {
+  const auto decode = [](const wire::ShardFrame& frame) {
+    return std::string(DecodeFrame(Cut(frame.SerializeAsString(), 1000)).status().message());
+  };
+  wire::ShardFrame frame;
+  frame.set_tensors("abcd");
+  EXPECT_NE(decode(frame).find("tensors without a header"), std::string::npos) << decode(frame);
+  for (uint32_t bytes : {0u, 3u, 5u, ~0u}) {
+    frame.clear_header();
+    frame.add_header()->set_kind(wire::PUSH);
+    wire::ShardHeader* second = frame.add_header();
+    second->set_kind(wire::PUSH);
+    second->set_tensor_bytes(bytes);
+    EXPECT_NE(decode(frame).find("expected"), std::string::npos) << bytes << ": " << decode(frame);
+    frame.mutable_header(0)->set_tensor_bytes(~0u);
+    EXPECT_NE(decode(frame).find("expected"), std::string::npos) << "in 64 bits: " << decode(frame);
+  }
+  wire::ShardFrame endless;
+  for (size_t i = 0; i <= kMaxFrameMessages; ++i) endless.add_header()->set_kind(wire::CREDIT);
+  EXPECT_NE(decode(endless).find("too many"), std::string::npos) << decode(endless);
+}
+
 TEST(ShardCodec, AnErrorTravelsWithItsCode) {
   ExchangeMessage message;
   message.kind = MessageKind::kError;
@@ -145,7 +217,7 @@ TEST(ShardCodec, BytesThatAreNotAMessageAreRefusedAndNeverCrash) {
   EXPECT_FALSE(DecodeMessage(Cut(good + "x", 1000)).ok()) << "bytes after the tensor";
   for (size_t length = 0; length < good.size(); ++length) {
     const absl::StatusOr<ExchangeMessage> cut = DecodeMessage(Cut(good.substr(0, length), 7));
-    EXPECT_TRUE(!cut.ok() || cut->tensor.size_bytes() == 0) << "only the header alone is whole: " << length;
+    EXPECT_FALSE(cut.ok()) << length;
   }
   const RandomStream random(1, RandomPurpose::kAugmentation);
   uint64_t draw = 0;
@@ -160,17 +232,18 @@ TEST(ShardCodec, BytesThatAreNotAMessageAreRefusedAndNeverCrash) {
 }
 
 TEST(ShardCodec, UnknownKindsCodecsAndNegativeCreditAreRefusedByName) {
-  const auto decode = [](const wire::ShardMessage& message) {
+  const auto decode = [](const wire::ShardFrame& message) {
     return std::string(DecodeMessage(Cut(message.SerializeAsString(), 1000)).status().message());
   };
-  wire::ShardMessage message;
-  message.mutable_header()->set_kind(static_cast<wire::MessageKind>(77));
+  wire::ShardFrame message;
+  wire::ShardHeader* header = message.add_header();
+  header->set_kind(static_cast<wire::MessageKind>(77));
   EXPECT_EQ(decode(message), "unknown message kind 77");
-  message.mutable_header()->set_kind(wire::PUSH);
-  message.mutable_header()->set_codec(static_cast<wire::Codec>(9));
+  header->set_kind(wire::PUSH);
+  header->set_codec(static_cast<wire::Codec>(9));
   EXPECT_EQ(decode(message), "unknown codec 9");
-  message.mutable_header()->set_codec(wire::FLOAT32);
-  message.mutable_header()->set_credit_bytes(-1);
+  header->set_codec(wire::FLOAT32);
+  header->set_credit_bytes(-1);
   EXPECT_EQ(decode(message), "negative credit_bytes");
 }
 

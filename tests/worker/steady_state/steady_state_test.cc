@@ -45,6 +45,7 @@ class AnsweringServer : public ExchangeSender {
     message = {};  // the gradient has been read
     worker_->OnMessage(std::move(answer));
   }
+  void Flush() override {}
   void Grant(int64_t) override {}
   void Close(absl::Status) override {}
 
