@@ -38,7 +38,7 @@ void SharedMemoryLink::Greet(SharedMemoryHeader* header) {
 }
 
 std::optional<SharedTensorReference> SharedMemoryLink::Refer(const TensorBytes& tensor) {
-  if (!peer_maps_ || tensor.pieces().size() != 1) return std::nullopt;
+  if (!peer_maps_ || tensor.pieces().size() != 1 || under_way_.size() == kMostUnderWay) return std::nullopt;
   const TensorBytes::Piece& piece = tensor.pieces().front();
   const std::optional<uint64_t> offset = outbox_->segment()->OffsetOf(piece.bytes);
   if (!offset.has_value()) return std::nullopt;

@@ -29,6 +29,10 @@ namespace tessera {
 // Not thread-safe; see Inbox for the tensors that it gives.
 class SharedMemoryLink {
  public:
+  // References that the peer has not consumed: beyond so many, tensors go as bytes. A peer that gives credit
+  // without end and consumes nothing fills no list of ours.
+  static constexpr size_t kMostUnderWay = 1 << 14;
+
   // Gives this process's outbox, or null: asked once, when the hello is about to go.
   using OutboxSource = std::function<std::shared_ptr<Outbox>()>;
   explicit SharedMemoryLink(OutboxSource source);

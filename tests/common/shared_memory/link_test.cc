@@ -151,6 +151,24 @@ TEST_F(Link, ATensorIsKeptUntilItAndAllBeforeItAreConsumed) {
   EXPECT_EQ(server_.Room(), kTensors) << "now all of them";
 }
 
+TEST_F(Link, APeerThatConsumesNothingGetsBytesInTheEnd) {
+  Agree();
+  const TensorBytes version(server_.Tensor(1));  // one for all, as readers of the newest weights get it
+  SharedMemoryHeader last;
+  for (size_t i = 0; i < SharedMemoryLink::kMostUnderWay; ++i) {
+    last = server_.Send(Message(MessageKind::kWeights, version));
+    ASSERT_TRUE(last.tensor.has_value());
+  }
+  ExchangeMessage more = Message(MessageKind::kWeights, version);
+  EXPECT_FALSE(server_.link.OnSend(&more).tensor.has_value());
+  EXPECT_EQ(more.tensor.size_bytes(), version.size_bytes());
+  SharedMemoryHeader consumed;
+  consumed.consumed = 1;
+  EXPECT_TRUE(Deliver(consumed, &server_).ok());
+  EXPECT_EQ(server_.Send(Message(MessageKind::kWeights, version)).tensor->sequence,
+            last.tensor->sequence + 1);
+}
+
 TEST_F(Link, AnEndWithoutAnOutboxGetsAndSendsBytes) {
   for (const bool client_has : {true, false}) {
     End client(client_has ? MakeOutbox() : nullptr);
