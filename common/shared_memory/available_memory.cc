@@ -17,14 +17,17 @@ namespace {
 
 constexpr uint64_t kUnknown = std::numeric_limits<uint64_t>::max();
 
-// How a version of control groups tells a group's limit and use.
+// How a version of control groups tells a group's limit and use, and how much of that are files' pages that
+// nobody has used of late: those the kernel drops before it refuses anybody memory.
 struct GroupFiles {
   const char* mount;
   const char* limit;
   const char* usage;
+  const char* droppable;  // a key of memory.stat
 };
-constexpr GroupFiles kVersion1{"sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"};
-constexpr GroupFiles kVersion2{"sys/fs/cgroup", "memory.max", "memory.current"};
+constexpr GroupFiles kVersion1{"sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+                               "total_inactive_file"};
+constexpr GroupFiles kVersion2{"sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"};
 
 // The number that a file holds; nothing if there is none ("max").
 std::optional<uint64_t> ReadNumber(const std::string& path) {
@@ -33,6 +36,17 @@ std::optional<uint64_t> ReadNumber(const std::string& path) {
   uint64_t number = 0;
   if (!(file >> text) || !absl::SimpleAtoi(text, &number)) return std::nullopt;
   return number;
+}
+
+// The number behind `key` in a file with one pair a line; 0 if there is none.
+uint64_t ReadKey(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
+  std::string name;
+  uint64_t number = 0;
+  while (file >> name >> number) {
+    if (name == key) return number;
+  }
+  return 0;
 }
 
 uint64_t LeftOfMachine(const std::string& root) {
@@ -54,7 +68,10 @@ uint64_t LeftOfGroups(const std::string& root, const GroupFiles& files, std::str
     const std::string folder = absl::StrCat(root, files.mount, path == "/" ? "" : path, "/");
     const std::optional<uint64_t> limit = ReadNumber(folder + files.limit);
     const std::optional<uint64_t> usage = ReadNumber(folder + files.usage);
-    if (limit.has_value() && usage.has_value()) left = std::min(left, *limit - std::min(*limit, *usage));
+    if (limit.has_value() && usage.has_value()) {
+      const uint64_t used = *usage - std::min(*usage, ReadKey(folder + "memory.stat", files.droppable));
+      left = std::min(left, *limit - std::min(*limit, used));
+    }
     if (path.empty() || path == "/") return left;
     path.resize(path.rfind('/'));
   }

@@ -8,7 +8,8 @@
 namespace tessera {
 
 // The least of what the machine (MemAvailable) and the memory control groups of this process, version 1 or 2
-// and all the way up, have left, in bytes. 0: not known. `root` is where /proc and /sys are found, for tests.
+// and all the way up, have left, in bytes; pages of files that the kernel would drop for it count as left, as
+// they do in MemAvailable. 0: not known. `root` is where /proc and /sys are found, for tests.
 uint64_t AvailableMemory(const std::string& root = "/");
 
 }  // namespace tessera

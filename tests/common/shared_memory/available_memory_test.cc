@@ -64,6 +64,24 @@ TEST(AvailableMemory, KnowsControlGroupsOfVersionOne) {
   EXPECT_EQ(machine.Available(), 7 * kMiB);
 }
 
+// Whoever has read a large data set has a group full of its pages.
+TEST(AvailableMemory, PagesOfFilesThatTheKernelWouldDropAreLeft) {
+  Machine machine;
+  machine.Write("proc/self/cgroup", "0::/a\n");
+  machine.Limit("a/", std::to_string(100 * kMiB), 100 * kMiB);
+  EXPECT_EQ(machine.Available(), 0u);
+  machine.Write("sys/fs/cgroup/a/memory.stat",
+                "anon 31457280\ninactive_file 62914560\nactive_file 10485760\n");
+  EXPECT_EQ(machine.Available(), 60 * kMiB);
+  machine.Write("sys/fs/cgroup/a/memory.stat", "inactive_file 999999999999\n");
+  EXPECT_EQ(machine.Available(), 100 * kMiB) << "never more than the limit";
+  machine.Write("proc/self/cgroup", "4:memory:/b\n");
+  machine.Write("sys/fs/cgroup/memory/b/memory.limit_in_bytes", "8388608\n");
+  machine.Write("sys/fs/cgroup/memory/b/memory.usage_in_bytes", "8388608\n");
+  machine.Write("sys/fs/cgroup/memory/b/memory.stat", "inactive_file 0\ntotal_inactive_file 5242880\n");
+  EXPECT_EQ(machine.Available(), 5 * kMiB);
+}
+
 TEST(AvailableMemory, IsNothingWhereNothingTells) {
   const TemporaryFolder empty;
   EXPECT_EQ(AvailableMemory(empty.path() + "/"), 0u);
