@@ -99,14 +99,18 @@ absl::Status Report(const RunOptions& options, const JobPlan& plan, const std::s
   return WriteText(options.summary_file, summary->text);
 }
 
-// Makes one trace of what the nodes have left.
+// Makes one trace of what the nodes have left, which stays where it is when that fails.
 absl::Status ReportTrace(const RunOptions& options, const RunSession& session, const std::string& folder,
                          const Console& console) {
   if (options.trace_file.empty()) return absl::OkStatus();
   const absl::Status written = WriteRunTrace(session.trace_parts(), options.trace_file, console);
+  if (!written.ok()) {
+    return absl::Status(written.code(), absl::StrCat(written.message(), "; each node's own trace is in ",
+                                                     TraceFolder(folder)));
+  }
   std::error_code ignored;
   std::filesystem::remove_all(TraceFolder(folder), ignored);
-  return written;
+  return absl::OkStatus();
 }
 
 int Complain(const Console& console, const absl::Status& status, int code) {

@@ -11,7 +11,7 @@
 namespace tessera::cli {
 
 // Joins `parts` in `path` and says so, and what is not in it. The parts may be deleted afterwards.
-// Errors: kUnavailable, `path` cannot be written.
+// Errors: kUnavailable, `path` cannot be written to its end.
 absl::Status WriteRunTrace(absl::Span<const TracePart> parts, const std::string& path,
                            const Console& console);
 

@@ -14,7 +14,7 @@ inline constexpr char kRunsFolder[] = "runs";
 std::string AddressFile(const std::string& folder);  // the coordinator's host:port
 std::string SummaryFile(const std::string& folder);
 std::string ModelFile(const std::string& folder);
-std::string TraceFolder(const std::string& folder);  // of a traced run, while it lasts
+std::string TraceFolder(const std::string& folder);  // each node's trace, until they are joined
 std::string LogFile(const std::string& folder, const std::string& node);  // "server 1" -> logs/server-1.log
 
 // A fresh folder <root>/<name> with logs/ in it, locked as long as this object (or the process) lives. The

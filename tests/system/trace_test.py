@@ -1,6 +1,7 @@
 """`tessera run --trace FILE`: one trace of all processes, on one clock, which shows the overlap."""
 
 import collections
+import glob
 import json
 import os
 import signal
@@ -167,6 +168,17 @@ class Traces(RunTest):
         run.process.send(signal.SIGINT)
         self.assertEqual(run.process.wait(), 130)
         self.assertEqual(sorted(self.trace().processes.values()), NODES)
+
+    def test_what_does_not_fit_on_the_disk_is_kept_by_node(self):
+        path = write_job(self.folder, job(self.data))
+        code, _, err = self.tessera("run", path, "--trace", "/dev/full", timeout=120)
+        self.assertEqual(code, 1)
+        parts = os.path.join("runs", "small", "trace")
+        self.assertEqual(err, f"tessera: cannot write /dev/full; each node's own trace is in {parts}\n")
+        for part in glob.glob(os.path.join(self.folder, parts, "*")):
+            with open(part, encoding="utf-8") as file:
+                self.assertTrue(json.load(file), part)
+        self.assertEqual(len(os.listdir(os.path.join(self.folder, parts))), len(NODES))
 
     def test_a_file_that_cannot_be_written_is_refused_at_the_start(self):
         path = write_job(self.folder, job(self.data))
