@@ -73,7 +73,8 @@ class Cluster {
   // The listener of the newest service, over gRPC; where its versions lie, if memory is shared.
   absl::StatusOr<VersionMemorySource> Listen() {
     if (options_.transport == ClusterTransport::kInProcess) return VersionMemorySource();
-    TESSERA_ASSIGN_OR_RETURN(servers_.emplace_back(), GrpcExchangeServer::Start({}, services_.back(), 1));
+    TESSERA_ASSIGN_OR_RETURN(servers_.emplace_back(),
+                             GrpcExchangeServer::Start({}, services_.back(), options_.server_threads));
     if (options_.transport == ClusterTransport::kGrpc) return VersionMemorySource();
     return [this](size_t bytes) {
       outboxes_.push_back(*Outbox::Create(bytes));

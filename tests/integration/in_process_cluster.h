@@ -25,6 +25,7 @@ enum class ClusterTransport { kInProcess, kGrpc, kGrpcSharedMemory };
 struct InProcessOptions {
   ClusterTransport transport = ClusterTransport::kInProcess;
   int servers = 1;
+  int server_threads = 1;  // that serve a server's streams; over gRPC only
   int workers = 1;
   uint64_t shuffle_seed = 0;  // 0: messages arrive in the order sent; in process only
   // Wrap what a worker works with, to watch it or to break it; empty: as it is.

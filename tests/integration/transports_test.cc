@@ -31,10 +31,12 @@ class GrpcTransports : public ::testing::TestWithParam<Case> {
     return *std::move(job);
   }
 
-  static InProcessResult Run(const SyntheticJob& job, ClusterTransport transport, int workers) {
+  static InProcessResult Run(const SyntheticJob& job, ClusterTransport transport, int workers,
+                             int server_threads = 1) {
     InProcessOptions options;
     options.transport = transport;
     options.servers = 2;
+    options.server_threads = server_threads;
     options.workers = workers;
     absl::StatusOr<InProcessResult> result = RunInProcess(job.plan, job.data, options);
     EXPECT_TRUE(result.ok()) << result.status();
@@ -59,6 +61,18 @@ TEST_P(GrpcTransports, GiveTheSameBitsAndShareMemoryOnlyIfTold) {
     const InProcessResult in_process = Run(job, ClusterTransport::kInProcess, workers);
     EXPECT_EQ(WeightsDigest(tcp.tensors), WeightsDigest(in_process.tensors));
     EXPECT_EQ(WeightsDigest(shared.tensors), WeightsDigest(in_process.tensors));
+  }
+}
+
+// Pushes of one shard then come on several threads at once, and rounds are completed by any of them.
+TEST_P(GrpcTransports, GiveTheSameBitsForAnyNumberOfServerThreads) {
+  const SyntheticJob job = Job();
+  const InProcessResult one = Run(job, ClusterTransport::kGrpc, /*workers=*/kReplicas);
+  for (const ClusterTransport transport : {ClusterTransport::kGrpc, ClusterTransport::kGrpcSharedMemory}) {
+    const InProcessResult many = Run(job, transport, /*workers=*/kReplicas, /*server_threads=*/4);
+    EXPECT_EQ(many.replica_pushes, one.replica_pushes);
+    if (!GetParam().exact) continue;
+    EXPECT_EQ(WeightsDigest(many.tensors), WeightsDigest(one.tensors));
   }
 }
 
