@@ -1,6 +1,7 @@
 #include "bench/exchange_transport.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "bench/child_process.h"
 #include "common/mutex.h"
 #include "common/rpc/exchange_client.h"
+#include "common/shared_memory/outbox.h"
 #include "common/status.h"
 #include "server/grpc_exchange_server.h"
 #include "server/parameter_service.h"
@@ -37,32 +39,57 @@ absl::StatusOr<ShardLayout> MakeLayout(const ExchangeOptions& options) {
   return ShardLayout::Create(std::move(blocks), options.shard_bytes);
 }
 
+// What the client's gradients take in its outbox.
+size_t GradientBytes(const ShardLayout& layout) {
+  constexpr size_t kAlignment = 64;
+  return static_cast<size_t>(layout.total_bytes()) + layout.blocks().size() * kAlignment;
+}
+
 std::vector<ShardId> AllShards(const ShardLayout& layout) {
   std::vector<ShardId> ids;
   for (const Shard& shard : layout.shards()) ids.push_back(shard.id);
   return ids;
 }
 
-absl::StatusOr<std::shared_ptr<ParameterStore>> MakeStore(const ExchangeOptions& options) {
+// Versions lie in what `memory_of(bytes)` gives, or on the heap.
+using MemorySource = std::function<absl::StatusOr<std::shared_ptr<TensorMemory>>(size_t bytes)>;
+
+absl::StatusOr<std::shared_ptr<ParameterStore>> MakeStore(const ExchangeOptions& options,
+                                                          const MemorySource& memory_of) {
   TESSERA_ASSIGN_OR_RETURN(const ShardLayout layout, MakeLayout(options));
   ParameterStoreOptions store;
   store.consistency = {.replicas = 1, .group = 1};
   TESSERA_ASSIGN_OR_RETURN(store.optimizer,
                            OptimizerRegistry::Create("optimizer", options.optimizer, {{"lr", "0.01"}}));
   TESSERA_ASSIGN_OR_RETURN(store.schedule, CreateSchedule("constant", {}, {}));
+  TESSERA_ASSIGN_OR_RETURN(store.version_memory,
+                           memory_of(ParameterStore::VersionBytes(store, layout, AllShards(layout))));
   return ParameterStore::Create(std::move(store), layout, AllShards(layout));
+}
+
+// Gives `service` its store; its versions go by reference where memory is shared.
+absl::Status OpenStore(const ExchangeOptions& options, GrpcExchangeServer* server,
+                       ParameterService* service) {
+  const MemorySource memory = [&](size_t bytes) -> absl::StatusOr<std::shared_ptr<TensorMemory>> {
+    if (!options.shared_memory) return nullptr;
+    TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<Outbox> outbox, Outbox::Create(bytes));
+    server->set_outbox(outbox);
+    return outbox->segment();
+  };
+  TESSERA_ASSIGN_OR_RETURN(std::shared_ptr<ParameterStore> store, MakeStore(options, memory));
+  service->Open(std::move(store), kTerm);
+  return absl::OkStatus();
 }
 
 // The child: tells its address, or what is wrong, and serves until the other end of `socket` is closed.
 void Serve(const ExchangeOptions& options, int socket) {
   const std::shared_ptr<ParameterService> service = ParameterService::Create();
-  auto store = MakeStore(options);
   auto server = GrpcExchangeServer::Start({}, service, /*threads=*/1);
-  const absl::Status status = !store.ok() ? store.status() : server.status();
+  const absl::Status status =
+      server.ok() ? OpenStore(options, server->get(), service.get()) : server.status();
   char answer[kAddressBytes] = {};
   const std::string text = status.ok() ? (*server)->address() : absl::StrCat("!", status.message());
   text.copy(answer, sizeof(answer) - 1);
-  if (status.ok()) service->Open(*std::move(store), kTerm);
   if (!WriteAll(socket, answer, sizeof(answer)).ok() || !status.ok()) return;
   char end = 0;
   ReadAll(socket, &end, 1).IgnoreError();
@@ -127,7 +154,11 @@ class Rounds {
   static absl::StatusOr<std::unique_ptr<Rounds>> Connect(const ExchangeOptions& options,
                                                          const std::string& address) {
     TESSERA_ASSIGN_OR_RETURN(ShardLayout layout, MakeLayout(options));
-    std::unique_ptr<Rounds> rounds(new Rounds(options, std::move(layout)));
+    std::shared_ptr<Outbox> outbox;
+    if (options.shared_memory) {
+      TESSERA_ASSIGN_OR_RETURN(outbox, Outbox::Create(GradientBytes(layout)));
+    }
+    std::unique_ptr<Rounds> rounds(new Rounds(options, std::move(layout), std::move(outbox)));
     TESSERA_RETURN_IF_ERROR(rounds->Open(address));
     return rounds;
   }
@@ -153,6 +184,14 @@ class Rounds {
     return layout_.total_bytes() * (options_.direction == Direction::kExchange ? 2 : 1);
   }
 
+  // Errors: kUnavailable, memory was to be shared, and a tensor went as bytes.
+  absl::Status CheckPath() const {
+    const int64_t all = client_->pushed_bytes() + client_->pulled_bytes();
+    if (outbox_ == nullptr || outbox_->shared_bytes() == all) return absl::OkStatus();
+    return absl::UnavailableError(
+        absl::StrCat(outbox_->shared_bytes(), " of ", all, " bytes went through shared memory"));
+  }
+
   // The first weights: what a push names as computed on, at even and at odd clocks.
   absl::Status Start() {
     client_->Request(0, 0, /*settled=*/false);
@@ -163,14 +202,17 @@ class Rounds {
   }
 
  private:
-  Rounds(const ExchangeOptions& options, ShardLayout layout)
+  Rounds(const ExchangeOptions& options, ShardLayout layout, std::shared_ptr<Outbox> outbox)
       : options_(options),
         layout_(std::move(layout)),
-        weights_(std::make_shared<PulledWeights>(layout_, std::vector<ReplicaRange>{{0, 0}})) {
+        weights_(std::make_shared<PulledWeights>(layout_, std::vector<ReplicaRange>{{0, 0}})),
+        outbox_(std::move(outbox)),
+        transport_(outbox_) {
+    BufferPool pool(0, outbox_ == nullptr ? nullptr : outbox_->segment());
     for (const ParameterBlock& block : layout_.blocks()) {
-      auto gradient = std::make_shared<TensorBuffer>(static_cast<size_t>(block.num_elements()));
+      const std::shared_ptr<TensorBuffer> gradient = pool.Take(static_cast<size_t>(block.num_elements()));
       std::fill_n(gradient->data(), gradient->size(), 1e-3F);
-      gradients_.push_back(std::move(gradient));
+      gradients_.push_back(gradient);
     }
   }
 
@@ -199,6 +241,7 @@ class Rounds {
   const ExchangeOptions options_;
   const ShardLayout layout_;
   const std::shared_ptr<PulledWeights> weights_;
+  const std::shared_ptr<Outbox> outbox_;  // null: all goes over TCP
   std::vector<std::shared_ptr<const TensorBuffer>> gradients_;
   ExchangeClient transport_;
   std::shared_ptr<AckCounter> acks_;
@@ -232,7 +275,9 @@ absl::StatusOr<double> ExchangeRate(const ExchangeOptions& options) {
   Clock clock = options.direction == Direction::kPull ? 1 : 0;
   TESSERA_RETURN_IF_ERROR(
       Measure(rounds.get(), under_way, options.duration / 4, &clock).status());  // warm-up
-  return Measure(rounds.get(), under_way, options.duration, &clock);
+  TESSERA_ASSIGN_OR_RETURN(const double rate, Measure(rounds.get(), under_way, options.duration, &clock));
+  TESSERA_RETURN_IF_ERROR(rounds->CheckPath());
+  return rate;
 }
 
 }  // namespace tessera::bench

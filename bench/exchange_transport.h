@@ -21,11 +21,14 @@ struct ExchangeOptions {
   int64_t shard_bytes = 512 * 1024;
   std::string optimizer = "momentum";
   int rounds_under_way = 2;  // of the whole model
+  // Gradients and versions lie where the other process reads them; else all goes over TCP.
+  bool shared_memory = false;
   absl::Duration duration = absl::Milliseconds(500);
 };
 
 // Bytes of tensors a second. To be called before this process has a thread, and once: gRPC does not survive a
-// fork. Errors: kInvalidArgument, no such optimizer; those of the client and the server; kDeadlineExceeded.
+// fork. Errors: kInvalidArgument, no such optimizer; kUnavailable, shared memory is wanted and there is none,
+// or not all tensors went through it; those of the client and the server; kDeadlineExceeded.
 absl::StatusOr<double> ExchangeRate(const ExchangeOptions& options);
 
 }  // namespace tessera::bench

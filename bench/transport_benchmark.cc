@@ -1,6 +1,8 @@
 // Bytes a second from process to process: through the whole exchange, and what the machine can do at best.
 // Prints
 // {"gigabytes_per_second": x} of tensor bytes. bench/sections/transport.py runs it.
+#include <spdlog/spdlog.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -24,6 +26,7 @@ absl::StatusOr<double> Rate(Options options) {
   if (options.path == "bare-tcp") return BareTcpRate(options.bare);
   if (options.path == "bare-unix") return BareUnixRate(options.bare);
   if (options.path == "memcpy") return CopyRate(options.exchange.model_bytes, options.bare.duration);
+  options.exchange.shared_memory = options.path == "shm";
   using Direction = ExchangeOptions::Direction;
   options.exchange.direction = options.direction == "push"   ? Direction::kPush
                                : options.direction == "pull" ? Direction::kPull
@@ -34,7 +37,8 @@ absl::StatusOr<double> Rate(Options options) {
 int Main(int argc, char** argv) {
   Options options;
   CLI::App app("Measures one path between two processes of this machine.");
-  app.add_option("--path", options.path)->check(CLI::IsMember({"tcp", "bare-tcp", "bare-unix", "memcpy"}));
+  app.add_option("--path", options.path)
+      ->check(CLI::IsMember({"tcp", "shm", "bare-tcp", "bare-unix", "memcpy"}));
   app.add_option("--direction", options.direction)->check(CLI::IsMember({"push", "pull", "exchange"}));
   app.add_option("--seconds", options.seconds)->check(CLI::Range(0.01, 60.0));
   app.add_option("--model-bytes", options.exchange.model_bytes)->check(CLI::Range(4, 1 << 30));
@@ -48,6 +52,7 @@ int Main(int argc, char** argv) {
   app.add_flag("--tuned,!--untuned", tuned, "as daemons are (common/rpc/process_tuning.h)");
   CLI11_PARSE(app, argc, argv);
   if (tuned) TuneProcess();
+  spdlog::set_level(spdlog::level::warn);  // stdout is for the figure
   const absl::StatusOr<double> rate = Rate(options);
   if (!rate.ok()) {
     std::fprintf(stderr, "%s\n", rate.status().ToString().c_str());

@@ -5,8 +5,6 @@ acknowledged; a pull is a read whose answer lies in PulledWeights; an exchange i
 of both ways counted. The floors move the same number of bytes from one model's memory to another's; `cached` moves one
 256 KiB buffer over and over, which no model does. Bare sockets: 256 KiB writes, socket buffers of 256 KiB, where TCP was best.
 """
-import subprocess
-
 from rows import Row, in_turn
 
 TARGETS = ["transport_benchmark"]
@@ -15,6 +13,7 @@ ROUNDS = 5
 SECONDS = 0.3
 MODELS = {"": 64 << 20, "/lenet5": 431080 * 4}  # by the suffix of the rows' names
 SOCKET_BUFFER = 256 * 1024
+PATHS = {"tcp": "bare TCP", "shm": "bare unix socket"}  # and the floor that each is held against
 
 
 def _rate(context, *arguments):
@@ -41,20 +40,7 @@ def _exchanges(context, path, suffix, model_bytes):
             f"{name}exchange{suffix}": rate("--direction", "exchange")}
 
 
-def _paths(context):
-    """What the program can measure, and the row against which each path is held."""
-    help_text = subprocess.run([context.program("transport_benchmark"), "--help"], capture_output=True, text=True,
-                               check=True).stdout
-    paths = {"tcp": "bare TCP"}
-    if "shm" in help_text:
-        paths["shm"] = "bare unix socket"
-    else:
-        context.skip("transport/shm", "this program has no shared memory")
-    return paths
-
-
 def run(context):
-    paths = _paths(context)
     rows = []
     for suffix, model_bytes in MODELS.items():
         floors = _floors(context, model_bytes)
@@ -62,7 +48,7 @@ def run(context):
             floors["cached TCP"] = _rate(context, "--path", "bare-tcp", "--socket-buffer-bytes", SOCKET_BUFFER)
             floors["cached unix socket"] = _rate(context, "--path", "bare-unix")
         exchanges, reference = {}, {}
-        for path, floor in paths.items():
+        for path, floor in PATHS.items():
             for name, measure in _exchanges(context, path, suffix, model_bytes).items():
                 exchanges[name], reference[name] = measure, floor
         values = in_turn({**floors, **exchanges}, ROUNDS)
