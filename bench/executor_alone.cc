@@ -1,22 +1,25 @@
 // The job of a file on one executor with no exchange at all: images per second of one replica's minibatches,
-// from the same loader, with weights that stay as they start. What bench/sections/system.py holds a cluster
-// against. Prints `ready`, waits for a line on stdin, trains, and prints {"images": n, "seconds": s}.
+// gathered ahead on a thread of their own as a worker's are, with weights that stay as they start. What
+// bench/sections/system.py holds a cluster against. Prints `ready`, waits for a line on stdin, trains, and
+// prints {"images": n, "seconds": s}.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/initial_weights.h"
+#include "common/rpc/process_tuning.h"
 #include "common/status.h"
 #include "common/tensor_buffer.h"
 #include "config/job_loader.h"
 #include "job/job_plan.h"
-#include "worker/data/batch_loader.h"
-#include "worker/data/sampler.h"
+#include "worker/data/batch_prefetcher.h"
 #include "worker/nn/executor.h"
 
 namespace tessera {
@@ -62,6 +65,7 @@ absl::Status Run(const std::string& path, ReplicaId replica) {
                            MakeNormalization(job.data.normalize, *data.train));
   TESSERA_ASSIGN_OR_RETURN(BatchLoader loader,
                            BatchLoader::Create(data.train, normalization, MakeAugmentation(job)));
+  BatchPrefetcher batches(std::move(sampler), loader);
   MemoryExchange exchange(job.seed, plan.graph->blocks());
   std::puts("ready");
   std::fflush(stdout);
@@ -69,8 +73,10 @@ absl::Status Run(const std::string& path, ReplicaId replica) {
   std::getline(std::cin, go);
   const absl::Time start = absl::Now();
   for (Clock clock = 0; clock < plan.total_steps; ++clock) {
-    const nn::Batch batch =
-        loader.LoadForTraining(sampler.Minibatch(replica, clock), clock / plan.steps_per_epoch);
+    const std::vector<BatchKey> next = {{replica, clock + 1}, {replica, clock + 2}};
+    const Clock left = plan.total_steps - 1 - clock;
+    const nn::Batch batch = batches.Take(
+        {replica, clock}, absl::MakeConstSpan(next).first(std::min(next.size(), static_cast<size_t>(left))));
     TESSERA_RETURN_IF_ERROR(executor->Step(batch, {job.seed, replica, clock}, &exchange).status());
   }
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
@@ -86,6 +92,7 @@ int Main(int argc, char** argv) {
   app.add_option("--config", path)->required();
   app.add_option("--replica", replica)->check(CLI::Range(0, 1 << 20))->capture_default_str();
   CLI11_PARSE(app, argc, argv);
+  TuneProcess();  // as daemons are
   const absl::Status status = Run(path, replica);
   if (status.ok()) return 0;
   std::fprintf(stderr, "%s\n", status.ToString().c_str());

@@ -1,8 +1,8 @@
 """Real daemons on loopback against the same executors without a cluster, start-up time, and memory.
 
 Sync, momentum, no test set, synthetic images in npy files, one thread a worker. Both sides load and normalise the same
-minibatches with the same loader and take the same number of steps, the first one included; the executors alone keep their
-weights, so that nothing is exchanged and nothing updated. One run is one sample.
+minibatches with the same loader, ahead of the step on a thread of its own, and take the same number of steps, the first one
+included; the executors alone keep their weights, so that nothing is exchanged and nothing updated. One run is one sample.
 """
 import json
 import os
