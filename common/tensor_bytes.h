@@ -17,6 +17,7 @@ class TensorBytes {
   struct Piece {
     std::shared_ptr<const void> owner;  // keeps `bytes` alive
     absl::Span<const uint8_t> bytes;
+    bool lasting = false;  // may be held for long: it takes up no buffer that a transport needs
   };
 
   TensorBytes() = default;

@@ -83,7 +83,11 @@ void AddShared(const SharedMemoryHeader& shared, wire::ShardHeader* header) {
     offer->set_token(shared.offer->token);
   }
   header->set_shared_memory_mapped(shared.mapped);
-  header->set_shared_memory_consumed(shared.consumed);
+  for (const SequenceRange& consumed : shared.consumed) {
+    wire::SequenceRange* range = header->add_shared_memory_consumed();
+    range->set_first(consumed.first);
+    range->set_last(consumed.last);
+  }
   if (shared.tensor.has_value()) {
     wire::SharedTensorReference* tensor = header->mutable_shared_tensor();
     tensor->set_sequence(shared.tensor->sequence);
@@ -99,7 +103,9 @@ SharedMemoryHeader SharedFrom(const wire::ShardHeader& header) {
     shared.offer = {offer.pid(), offer.fd(), offer.bytes(), offer.token()};
   }
   shared.mapped = header.shared_memory_mapped();
-  shared.consumed = header.shared_memory_consumed();
+  for (const wire::SequenceRange& range : header.shared_memory_consumed()) {
+    shared.consumed.push_back({range.first(), range.last()});
+  }
   if (header.has_shared_tensor()) {
     const wire::SharedTensorReference& tensor = header.shared_tensor();
     shared.tensor = {tensor.sequence(), tensor.offset(), tensor.bytes()};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace tessera {
 
@@ -26,10 +27,20 @@ struct SharedTensorReference {
   uint64_t bytes = 0;
 };
 
+// Sequence numbers of references, both ends included.
+struct SequenceRange {
+  uint64_t first = 0;
+  uint64_t last = 0;
+  friend bool operator==(const SequenceRange&, const SequenceRange&) = default;
+};
+
 struct SharedMemoryHeader {
   std::optional<SharedMemoryOffer> offer;  // in a hello
   bool mapped = false;                     // the peer's offer has been taken: it may send references
-  uint64_t consumed = 0;  // nobody here reads the peer's references up to this one any more; 0: as before
+  // References of the peer's that nobody here reads any more, each told once, ascending. At most kMostRanges;
+  // what is more goes with the next message.
+  static constexpr size_t kMostRanges = 1024;
+  std::vector<SequenceRange> consumed;
   std::optional<SharedTensorReference> tensor;
 };
 

@@ -9,27 +9,33 @@
 
 namespace tessera {
 
-// Tensors are dropped in any order; the peer is told how far all have been.
+// Tensors are dropped in any order, and some are held for a whole step: each is told by itself.
 class Inbox::Consumption {
  public:
   void Add(uint64_t sequence) {
     MutexLock lock(&mutex_);
-    ahead_.insert(sequence);
-    while (!ahead_.empty() && *ahead_.begin() == through_ + 1) {
-      ahead_.erase(ahead_.begin());
-      ++through_;
-    }
+    untold_.insert(sequence);
   }
 
-  uint64_t through() const {
+  std::vector<SequenceRange> Take() {
+    std::vector<SequenceRange> ranges;
     MutexLock lock(&mutex_);
-    return through_;
+    auto next = untold_.begin();
+    for (; next != untold_.end(); ++next) {
+      if (!ranges.empty() && *next == ranges.back().last + 1) {
+        ranges.back().last = *next;
+        continue;
+      }
+      if (ranges.size() == SharedMemoryHeader::kMostRanges) break;
+      ranges.push_back({*next, *next});
+    }
+    untold_.erase(untold_.begin(), next);
+    return ranges;
   }
 
  private:
-  mutable Mutex mutex_;  // a leaf: nothing is called under it
-  uint64_t through_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::set<uint64_t> ahead_ ABSL_GUARDED_BY(mutex_);  // consumed while one before is not
+  Mutex mutex_;  // a leaf: nothing is called under it
+  std::set<uint64_t> untold_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Keeps the mapping while somebody reads; then it is consumed.
@@ -57,12 +63,10 @@ absl::StatusOr<TensorBytes::Piece> Inbox::Take(const SharedTensorReference& tens
   }
   TESSERA_ASSIGN_OR_RETURN(const absl::Span<const uint8_t> bytes, view_->Find(tensor));
   ++taken_;
-  return TensorBytes::Piece{std::make_shared<Tensor>(view_, consumption_, tensor.sequence), bytes};
+  return TensorBytes::Piece{std::make_shared<Tensor>(view_, consumption_, tensor.sequence), bytes,
+                            /*lasting=*/true};
 }
 
-uint64_t Inbox::TakeConsumed() {
-  const uint64_t through = consumption_->through();
-  return through == std::exchange(told_, through) ? 0 : through;
-}
+std::vector<SequenceRange> Inbox::TakeConsumed() { return consumption_->Take(); }
 
 }  // namespace tessera

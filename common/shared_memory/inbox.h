@@ -1,8 +1,9 @@
-// What comes from one peer by reference: its segment, and how far its tensors have been read.
+// What comes from one peer by reference: its segment, and which of its tensors are not read any more.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/shared_memory/header.h"
@@ -16,12 +17,13 @@ class Inbox {
  public:
   explicit Inbox(std::shared_ptr<const SegmentView> view);
 
-  // The tensor in place. It counts as consumed when the last copy of the piece is dropped.
-  // Errors: kInvalidArgument, those of SegmentView::Find; a sequence number that is not the next.
+  // The tensor in place; it may be held for long (TensorBytes::Piece::lasting). It counts as consumed when
+  // the last copy of the piece is dropped. Errors: kInvalidArgument, those of SegmentView::Find; a sequence
+  // number that is not the next.
   absl::StatusOr<TensorBytes::Piece> Take(const SharedTensorReference& tensor);
 
-  // Every tensor up to this one has been consumed, if that is news since the last call; else 0.
-  uint64_t TakeConsumed();
+  // What has been consumed and was not told by a call before, as SharedMemoryHeader::consumed.
+  std::vector<SequenceRange> TakeConsumed();
 
   const std::shared_ptr<const PeerProcess>& peer() const { return view_->owner(); }
 
@@ -31,7 +33,6 @@ class Inbox {
   const std::shared_ptr<const SegmentView> view_;
   const std::shared_ptr<Consumption> consumption_;
   uint64_t taken_ = 0;
-  uint64_t told_ = 0;
 };
 
 }  // namespace tessera

@@ -44,8 +44,8 @@ std::optional<SharedTensorReference> SharedMemoryLink::Refer(const TensorBytes& 
   if (!offset.has_value()) return std::nullopt;
   outbox_->ReleaseDead();
   outbox_->CountShared(piece.bytes.size());
-  under_way_.push_back(piece.owner);
-  return SharedTensorReference{++sent_, *offset, piece.bytes.size()};
+  under_way_.emplace(++sent_, piece.owner);
+  return SharedTensorReference{sent_, *offset, piece.bytes.size()};
 }
 
 absl::Status SharedMemoryLink::OnReceive(const SharedMemoryHeader& header, ExchangeMessage* message) {
@@ -54,11 +54,7 @@ absl::Status SharedMemoryLink::OnReceive(const SharedMemoryHeader& header, Excha
     if (!inbox_.has_value()) return absl::InvalidArgumentError("it has mapped what was not offered to it");
     if (!std::exchange(peer_maps_, true)) TellShared();
   }
-  if (header.consumed > sent_) {
-    return absl::InvalidArgumentError(absl::StrCat("it has consumed tensor ", header.consumed,
-                                                   " in shared memory, but ", sent_, " were sent"));
-  }
-  for (; consumed_ < header.consumed; ++consumed_) under_way_.pop_front();
+  for (const SequenceRange& consumed : header.consumed) TESSERA_RETURN_IF_ERROR(Release(consumed));
   if (!header.tensor.has_value()) return absl::OkStatus();
   if (!inbox_.has_value() || message->tensor.size_bytes() > 0) {
     return absl::InvalidArgumentError("a tensor in shared memory that was not agreed on");
@@ -66,6 +62,20 @@ absl::Status SharedMemoryLink::OnReceive(const SharedMemoryHeader& header, Excha
   TESSERA_ASSIGN_OR_RETURN(TensorBytes::Piece piece, inbox_->Take(*header.tensor));
   outbox_->CountShared(piece.bytes.size());
   message->tensor.Append(std::move(piece));
+  return absl::OkStatus();
+}
+
+absl::Status SharedMemoryLink::Release(const SequenceRange& tensors) {
+  if (tensors.first > tensors.last || tensors.last > sent_) {
+    return absl::InvalidArgumentError(absl::StrCat("it has consumed tensors ", tensors.first, " to ",
+                                                   tensors.last, " in shared memory, but ", sent_,
+                                                   " were sent"));
+  }
+  for (uint64_t sequence = tensors.first; sequence <= tensors.last; ++sequence) {
+    if (under_way_.erase(sequence) > 0) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("it has consumed tensor ", sequence, " in shared memory, which is not under way"));
+  }
   return absl::OkStatus();
 }
 
@@ -106,8 +116,9 @@ void SharedMemoryLink::TellShared() {
 std::string SharedMemoryLink::TakeNews() { return std::exchange(news_, {}); }
 
 void SharedMemoryLink::Close() {
-  if (!under_way_.empty()) outbox_->Withhold(inbox_->peer(), {under_way_.begin(), under_way_.end()});
-  under_way_.clear();
+  std::vector<std::shared_ptr<const void>> unread;
+  for (auto& [sequence, tensor] : std::exchange(under_way_, {})) unread.push_back(std::move(tensor));
+  if (!unread.empty()) outbox_->Withhold(inbox_->peer(), std::move(unread));
   peer_maps_ = false;
   inbox_.reset();
 }

@@ -12,8 +12,8 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,7 +42,7 @@ class SharedMemoryLink {
   SharedMemoryHeader OnSend(ExchangeMessage* message);
 
   // What came with `message`, which gets its tensor if that came as a reference. Errors: kInvalidArgument, a
-  // tensor that was not agreed on, those of Inbox::Take, and more consumed than was sent.
+  // tensor that was not agreed on, those of Inbox::Take, and a tensor consumed that was not under way.
   absl::Status OnReceive(const SharedMemoryHeader& header, ExchangeMessage* message);
 
   // A message must go soon, whichever, to tell the peer that its segment was mapped.
@@ -59,6 +59,8 @@ class SharedMemoryLink {
   // Maps the peer's segment; false, and news, if it can not be.
   bool Map(const SharedMemoryOffer& offer);
   void TellShared();
+  // The peer has consumed `tensors`. Errors: kInvalidArgument, one of them is not under way.
+  absl::Status Release(const SequenceRange& tensors);
   // What stands for `tensor`, which lies in our segment; nothing if its bytes must go.
   std::optional<SharedTensorReference> Refer(const TensorBytes& tensor);
 
@@ -71,9 +73,9 @@ class SharedMemoryLink {
   bool peer_maps_ = false;                       // it has mapped ours: references may go
   bool announce_ = false;
   std::string news_;
-  uint64_t sent_ = 0;                                  // sequence number of the last reference
-  uint64_t consumed_ = 0;                              // by the peer, all up to this one
-  std::deque<std::shared_ptr<const void>> under_way_;  // the tensors after that
+  uint64_t sent_ = 0;  // sequence number of the last reference
+  std::map<uint64_t, std::shared_ptr<const void>>
+      under_way_;  // by sequence number: what the peer has not consumed
 };
 
 }  // namespace tessera

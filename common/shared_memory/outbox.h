@@ -22,7 +22,7 @@ class Outbox {
   const std::shared_ptr<SharedSegment>& segment() const { return segment_; }
 
   // A connection to `peer` is over, and it may still be reading `tensors`: their memory is not used anew
-  // while it lives. A peer holds up at most what it had under way.
+  // while it lives. A peer holds up at most what was sent to it and not yet consumed.
   void Withhold(std::shared_ptr<const PeerProcess> peer, std::vector<std::shared_ptr<const void>> tensors);
   // Releases what is withheld from peers that have died since.
   void ReleaseDead();

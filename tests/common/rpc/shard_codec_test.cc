@@ -83,7 +83,7 @@ TEST(ShardCodec, WhatIsSaidOfSharedMemoryTravelsInTheHeader) {
   SharedMemoryHeader said;
   said.offer = {4711, 9, uint64_t{1} << 40, std::string("0123456789\0abcde", 16)};
   said.mapped = true;
-  said.consumed = ~uint64_t{0};
+  said.consumed = {{1, 7}, {9, ~uint64_t{0}}};
   said.tensor = {3, uint64_t{1} << 33, 4000};
   ExchangeMessage push = MakePush(MakeTensor(1));
   push.tensor = TensorBytes();
@@ -101,7 +101,8 @@ TEST(ShardCodec, WhatIsSaidOfSharedMemoryTravelsInTheHeader) {
   EXPECT_EQ(heard.tensor->bytes, said.tensor->bytes);
 
   ASSERT_TRUE(DecodeMessage(EncodeMessage(push), &heard).ok());
-  EXPECT_FALSE(heard.offer.has_value() || heard.mapped || heard.consumed > 0 || heard.tensor.has_value());
+  EXPECT_FALSE(heard.offer.has_value() || heard.mapped || !heard.consumed.empty() ||
+               heard.tensor.has_value());
 }
 
 TEST(ShardCodec, AnyGrpcClientsMessageIsReadWhereverItsSlicesAreCut) {
@@ -156,7 +157,7 @@ TEST(ShardCodec, SeveralMessagesShareAFrameEachWithItsOwnTensor) {
     if (lengths[i] > 0)
       message.tensor = TensorBytes(tensors.emplace_back(MakeTensor(lengths[i] + 1)), 1, lengths[i]);
     SharedMemoryHeader shared;
-    shared.consumed = i;
+    shared.consumed = {{i + 1, i + 1}};
     frame.Add(message, shared);
   }
   EXPECT_EQ(frame.messages(), lengths.size());
@@ -169,7 +170,7 @@ TEST(ShardCodec, SeveralMessagesShareAFrameEachWithItsOwnTensor) {
     for (size_t i = 0; i < lengths.size(); ++i) {
       const FramedMessage& framed = (*messages)[i];
       EXPECT_EQ(framed.message.shard, static_cast<ShardId>(i));
-      EXPECT_EQ(framed.shared.consumed, i);
+      EXPECT_EQ(framed.shared.consumed, (std::vector<SequenceRange>{{i + 1, i + 1}}));
       std::vector<float> values(lengths[i]), expected(lengths[i]);
       ASSERT_EQ(framed.message.tensor.size_bytes(), lengths[i] * sizeof(float));
       framed.message.tensor.CopyTo(absl::MakeSpan(values));

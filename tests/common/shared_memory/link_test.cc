@@ -134,19 +134,20 @@ TEST_F(Link, APartOfATensorGoesByReferenceToo) {
   EXPECT_EQ(values[0], 9);
 }
 
-TEST_F(Link, ATensorIsKeptUntilItAndAllBeforeItAreConsumed) {
+TEST_F(Link, ATensorIsKeptUntilItIsConsumedWhateverElseIsHeld) {
   Agree();
   std::vector<ExchangeMessage> received;
   for (int i = 0; i < 3; ++i) received.push_back(Received(server_.SendTensor(1), &client_));
   EXPECT_EQ(server_.Room(), kTensors - 3);
-  const TensorBytes copy = received[0].tensor;  // somebody else still reads it
+  TensorBytes copy = received[0].tensor;  // somebody else still reads it
   for (const int dropped : {2, 0}) received[dropped].tensor = TensorBytes();
+  EXPECT_EQ(server_.Room(), kTensors - 3) << "nothing has been told";
   TellServer();
-  EXPECT_EQ(server_.Room(), kTensors - 3) << "the first is still read";
+  EXPECT_EQ(server_.Room(), kTensors - 2) << "the first is still read";
   received[1].tensor = TensorBytes();
   TellServer();
-  EXPECT_EQ(server_.Room(), kTensors - 3);
-  const_cast<TensorBytes&>(copy) = TensorBytes();
+  EXPECT_EQ(server_.Room(), kTensors - 1);
+  copy = TensorBytes();
   TellServer();
   EXPECT_EQ(server_.Room(), kTensors) << "now all of them";
 }
@@ -163,10 +164,44 @@ TEST_F(Link, APeerThatConsumesNothingGetsBytesInTheEnd) {
   EXPECT_FALSE(server_.link.OnSend(&more).tensor.has_value());
   EXPECT_EQ(more.tensor.size_bytes(), version.size_bytes());
   SharedMemoryHeader consumed;
-  consumed.consumed = 1;
+  consumed.consumed = {{1, 1}};
   EXPECT_TRUE(Deliver(consumed, &server_).ok());
   EXPECT_EQ(server_.Send(Message(MessageKind::kWeights, version)).tensor->sequence,
             last.tensor->sequence + 1);
+}
+
+TEST_F(Link, WhatIsConsumedIsToldOnceAndInRanges) {
+  Agree();
+  std::vector<ExchangeMessage> received;
+  for (int i = 0; i < 4; ++i) received.push_back(Received(server_.SendTensor(1), &client_));
+  for (const int dropped : {3, 0, 1}) received[dropped].tensor = TensorBytes();
+  const auto tell = [this] { return client_.Send(Message(MessageKind::kCredit)).consumed; };
+  EXPECT_EQ(tell(), (std::vector<SequenceRange>{{1, 2}, {4, 4}}));
+  EXPECT_EQ(tell(), std::vector<SequenceRange>());
+  received[2].tensor = TensorBytes();
+  EXPECT_EQ(tell(), (std::vector<SequenceRange>{{3, 3}}));
+}
+
+TEST_F(Link, OneMessageTellsOnlySoMuch) {
+  // A header has its limit, whatever a peer drops at once.
+  Agree();
+  constexpr size_t kSent = 2 * SharedMemoryHeader::kMostRanges + 20;
+  const auto tensor = server_.Tensor(1);
+  std::vector<ExchangeMessage> received;
+  for (size_t i = 0; i < kSent; ++i) {
+    received.push_back(Received(server_.Send(Message(MessageKind::kWeights, TensorBytes(tensor))), &client_));
+  }
+  for (size_t i = 0; i < kSent; i += 2) received[i].tensor = TensorBytes();
+  const SharedMemoryHeader first = client_.Send(Message(MessageKind::kCredit));
+  const SharedMemoryHeader second = client_.Send(Message(MessageKind::kCredit));
+  EXPECT_EQ(first.consumed.size(), SharedMemoryHeader::kMostRanges);
+  EXPECT_EQ(second.consumed.size(), kSent / 2 - SharedMemoryHeader::kMostRanges);
+  EXPECT_TRUE(Deliver(first, &server_).ok() && Deliver(second, &server_).ok());
+}
+
+TEST_F(Link, WhatComesByReferenceMayBeHeld) {
+  Agree();
+  EXPECT_TRUE(Received(server_.SendTensor(1), &client_).tensor.pieces().front().lasting);
 }
 
 TEST_F(Link, AnEndWithoutAnOutboxGetsAndSendsBytes) {
@@ -230,18 +265,23 @@ TEST_F(Link, ReferencesOutOfBoundsOrOutOfOrderAreBadMessages) {
   ExpectBad(Deliver(header, &server_), "follows tensor 1");
 }
 
-TEST_F(Link, MoreConsumedThanWasSentIsABadMessage) {
-  SharedMemoryHeader header;
-  header.consumed = 1;
-  ExpectBad(Deliver(header, &server_), "0 were sent");
+TEST_F(Link, ConsumingWhatIsNotUnderWayIsABadMessage) {
+  const auto tell = [this](uint64_t first, uint64_t last) {
+    SharedMemoryHeader header;
+    header.consumed = {{first, last}};
+    return Deliver(header, &server_);
+  };
+  ExpectBad(tell(1, 1), "0 were sent");
   Agree();
-  server_.SendTensor(1);
-  header.consumed = 2;
-  ExpectBad(Deliver(header, &server_), "1 were sent");
-  EXPECT_EQ(server_.Room(), kTensors - 1);
-  header.consumed = 1;
-  EXPECT_TRUE(Deliver(header, &server_).ok());
-  EXPECT_TRUE(Deliver(header, &server_).ok()) << "told again, it changes nothing";
+  for (int i = 0; i < 3; ++i) server_.SendTensor(1);
+  ExpectBad(tell(1, 4), "3 were sent");
+  ExpectBad(tell(1, ~uint64_t{0}), "3 were sent");
+  ExpectBad(tell(2, 1), "2 to 1");
+  ExpectBad(tell(0, 0), "tensor 0 in shared memory, which is not under way");
+  EXPECT_EQ(server_.Room(), kTensors - 3) << "nothing of that counted";
+  EXPECT_TRUE(tell(2, 2).ok());
+  ExpectBad(tell(2, 2), "tensor 2 in shared memory, which is not under way");
+  EXPECT_TRUE(tell(1, 1).ok() && tell(3, 3).ok());
   EXPECT_EQ(server_.Room(), kTensors);
 }
 
