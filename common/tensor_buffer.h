@@ -26,7 +26,7 @@ class TensorBuffer {
  public:
   // On the heap.
   explicit TensorBuffer(size_t length);
-  // In `memory`, which gave `floats` for it and gets them back.
+  // In `memory`, which gave `floats` for it and gets them back; null: they stay whoever's they are.
   TensorBuffer(size_t length, float* floats, std::shared_ptr<TensorMemory> memory);
   ~TensorBuffer();
   TensorBuffer(const TensorBuffer&) = delete;
@@ -40,7 +40,7 @@ class TensorBuffer {
 
  private:
   const size_t length_;
-  const std::unique_ptr<std::byte[]> block_;  // contains the floats; null if they are in memory_
+  const std::unique_ptr<std::byte[]> block_;  // contains the floats; null if they are elsewhere
   const std::shared_ptr<TensorMemory> memory_;
   float* const data_;
 };

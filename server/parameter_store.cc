@@ -1,6 +1,7 @@
 #include "server/parameter_store.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -20,9 +21,10 @@ bool IsShard(const ShardLayout& layout, ShardId shard) {
 }
 
 absl::StatusOr<SharedTensor> InitialWeights(const ShardLayout& layout, ShardId id,
-                                            const ParameterStoreOptions& options, BufferPool* pool) {
+                                            const ParameterStoreOptions& options,
+                                            const VersionBuffers& versions) {
   const Shard& shard = layout.shards()[id];
-  const std::shared_ptr<TensorBuffer> weights = pool->Take(shard.length);
+  const std::shared_ptr<TensorBuffer> weights = versions.Take(0);
   if (options.initial) {
     TESSERA_RETURN_IF_ERROR(options.initial(id, weights->span()));
     return weights;
@@ -49,6 +51,11 @@ HeldBytes BytesOf(const ShardLayout& layout, absl::Span<const ShardId> held) {
     largest = std::max(largest, bytes);
   }
   return {all, std::min(all, kIdleShards * largest)};
+}
+
+// Reads name their version, and two are kept.
+bool HasExactVersions(const ConsistencyOptions& options) {
+  return options.group == options.replicas && options.drop_stragglers == 0;
 }
 
 // What is worth keeping for the next round; see the header. A group of one leaves no partial sums.
@@ -97,8 +104,12 @@ size_t ParameterStore::VersionBytes(const ParameterStoreOptions& options, const 
   const HeldBytes bytes = BytesOf(layout, held);
   // While rounds are applied and answers are read.
   const size_t in_use = bytes.few + held.size() * kVersionAlignment;
-  const bool exact = consistency.group == consistency.replicas && consistency.drop_stragglers == 0;
-  if (exact) return 2 * bytes.all + in_use;
+  if (HasExactVersions(consistency)) {
+    std::vector<ShardId> known;
+    std::copy_if(held.begin(), held.end(), std::back_inserter(known),
+                 [&](ShardId id) { return IsShard(layout, id); });
+    return VersionBuffers::FrameBytes(layout, known) + in_use;
+  }
   if (!options.correction.compensates()) return 3 * bytes.all + in_use;
   return (2 + static_cast<size_t>(std::min(consistency.replicas, kMostReads))) * bytes.all + in_use;
 }
@@ -124,26 +135,47 @@ absl::StatusOr<ParameterStore::Rules> ParameterStore::MakeRules(const ParameterS
 
 absl::Status ParameterStore::AddShards(const Rules& rules) {
   const auto pool = std::make_shared<BufferPool>(PoolBytes(layout_, held_, options_.consistency.group));
-  const auto versions =
-      options_.version_memory == nullptr
-          ? pool
-          : std::make_shared<BufferPool>(BytesOf(layout_, held_).few, options_.version_memory);
-  for (const ShardId id : held_) {
-    if (!IsShard(layout_, id) || shards_[id] != nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("parameter store: shard ", id, " is unknown or named twice"));
-    }
+  TESSERA_RETURN_IF_ERROR(CheckHeld());
+  std::vector<VersionBuffers> versions = MakeVersionBuffers(pool);
+  for (size_t index = 0; index < held_.size(); ++index) {
+    const ShardId id = held_[index];
     TESSERA_ASSIGN_OR_RETURN(ConsistencyPolicy policy, ConsistencyPolicy::Create(options_.consistency));
     const Shard& shard = layout_.shards()[id];
     const bool statistics = layout_.blocks()[shard.block].kind == ParameterKind::kStatistic;
     ShardUpdater updater(statistics ? rules.statistics : rules.weights, static_cast<size_t>(shard.length),
                          UpdateRanges(layout_, id));
-    TESSERA_ASSIGN_OR_RETURN(SharedTensor weights, InitialWeights(layout_, id, options_, versions.get()));
-    shards_[id] =
-        std::make_unique<ShardState>(layout_.Describe(id), std::move(policy), std::move(updater),
-                                     std::move(weights), ShardState::Shared{pool, versions, &staleness_});
+    TESSERA_ASSIGN_OR_RETURN(SharedTensor weights, InitialWeights(layout_, id, options_, versions[index]));
+    shards_[id] = std::make_unique<ShardState>(layout_.Describe(id), std::move(policy), std::move(updater),
+                                               std::move(weights), std::move(versions[index]),
+                                               ShardState::Shared{pool, &staleness_});
   }
   return absl::OkStatus();
+}
+
+absl::Status ParameterStore::CheckHeld() const {
+  std::vector<bool> named(layout_.shards().size());
+  for (const ShardId id : held_) {
+    if (IsShard(layout_, id) && !named[id]) {
+      named[id] = true;
+      continue;
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("parameter store: shard ", id, " is unknown or named twice"));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<VersionBuffers> ParameterStore::MakeVersionBuffers(
+    const std::shared_ptr<BufferPool>& heap) const {
+  const auto pool = options_.version_memory == nullptr
+                        ? heap
+                        : std::make_shared<BufferPool>(BytesOf(layout_, held_).few, options_.version_memory);
+  if (options_.version_memory != nullptr && HasExactVersions(options_.consistency)) {
+    return VersionBuffers::Adjoining(layout_, held_, pool);
+  }
+  std::vector<VersionBuffers> buffers;
+  for (const ShardId id : held_) buffers.emplace_back(static_cast<size_t>(layout_.shards()[id].length), pool);
+  return buffers;
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ParameterStore::Push(const PushHeader& header,

@@ -23,7 +23,10 @@
 // the peak of both. Beyond the store a server holds what is on its way in: at most the credit (CreditWindow)
 // of each connection. At the start it holds W + S alone. bench/server_memory.cc measures it. With memory for
 // versions (ParameterStoreOptions) all of VersionBytes is there from the start, for W, the spare and what
-// readers hold; partial sums then have the pool for themselves.
+// readers hold; partial sums then have the pool for themselves. In sync the shards of a block then lie side
+// by side (VersionBuffers): nothing more is held for that, and workers that compute on a version in place
+// hold none that the store does not keep: who has pushed clock c has dropped version c - 1, before version c
+// + 1 takes its place.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +47,7 @@
 #include "server/schedule.h"
 #include "server/shard_state.h"
 #include "server/staleness_recorder.h"
+#include "server/version_buffers.h"
 
 namespace tessera {
 
@@ -131,6 +135,9 @@ class ParameterStore {
   ParameterStore(ParameterStoreOptions options, ShardLayout layout, absl::Span<const ShardId> held);
   static absl::StatusOr<Rules> MakeRules(const ParameterStoreOptions& options);
   absl::Status AddShards(const Rules& rules);
+  absl::Status CheckHeld() const;
+  // For the versions of each held shard, in order; `heap` is used where there is no memory for versions.
+  std::vector<VersionBuffers> MakeVersionBuffers(const std::shared_ptr<BufferPool>& heap) const;
   absl::StatusOr<ShardState*> Find(ShardId shard) const;
 
   // Constant after construction.

@@ -21,7 +21,7 @@ TraceArgs ArgsOf(const PushHeader& push, const TensorBytes& gradient) {
 }  // namespace
 
 ShardState::ShardState(std::string description, ConsistencyPolicy policy, ShardUpdater updater,
-                       SharedTensor weights, Shared shared)
+                       SharedTensor weights, VersionBuffers versions, Shared shared)
     : description_(std::move(description)),
       options_(policy.options()),
       length_(weights->size()),
@@ -30,6 +30,7 @@ ShardState::ShardState(std::string description, ConsistencyPolicy policy, ShardU
       shared_(std::move(shared)),
       policy_(std::move(policy)),
       trees_(policy_.num_groups(), ReductionTree(options_.group, length_, shared_.pool)),
+      versions_(std::move(versions)),
       current_{0, std::move(weights)},
       updater_(std::move(updater)),
       base_versions_(options_.replicas, kNone),
@@ -156,9 +157,9 @@ void ShardState::ApplyRoundLocked(const PushHeader& header, const TensorBytes& g
   const SharedTensor read = keeps_reads_ ? TakeReadLocked(group) : nullptr;  // groups are single replicas
   const std::vector<int64_t> staleness = TakeStalenessLocked(group);
   shared_.staleness->Record(staleness, policy_.LastRoundLead(group));
-  // Nobody can ask for the old spare any more (the lock is held): its buffer may become the new version's.
+  // Nobody can ask for the old spare any more (the lock is held): its place becomes the new version's.
   previous_.weights.reset();
-  const std::shared_ptr<TensorBuffer> next = shared_.versions->Take(length_);
+  const std::shared_ptr<TensorBuffer> next = versions_.Take(current_.version + 1);
   const ShardUpdater::Round round{.update = current_.version + 1,
                                   .progress = static_cast<double>(applied_pushes_) / options_.replicas,
                                   .staleness = staleness,

@@ -29,6 +29,7 @@
 #include "server/reduction_tree.h"
 #include "server/shard_updater.h"
 #include "server/staleness_recorder.h"
+#include "server/version_buffers.h"
 
 namespace tessera {
 
@@ -60,14 +61,14 @@ class ShardState {
 
   // What all shards of a server share; both outlive the shards.
   struct Shared {
-    std::shared_ptr<BufferPool> pool;      // of partial sums
-    std::shared_ptr<BufferPool> versions;  // may be the same
+    std::shared_ptr<BufferPool> pool;  // of partial sums
     StalenessRecorder* staleness;
   };
 
-  // A shard at version 0 with `weights`, as long as the updater's; `description` names it in messages.
+  // A shard at version 0 with `weights`, as long as the updater's; later versions lie in `versions`.
+  // `description` names it in messages.
   ShardState(std::string description, ConsistencyPolicy policy, ShardUpdater updater, SharedTensor weights,
-             Shared shared);
+             VersionBuffers versions, Shared shared);
 
   // As ParameterStore::Push, Read, Latest and Close.
   absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient,
@@ -125,6 +126,7 @@ class ShardState {
   mutable Mutex mutex_;
   ConsistencyPolicy policy_ ABSL_GUARDED_BY(mutex_);
   std::vector<ReductionTree> trees_ ABSL_GUARDED_BY(mutex_);  // one per group
+  VersionBuffers versions_ ABSL_GUARDED_BY(mutex_);
   ShardVersion current_ ABSL_GUARDED_BY(mutex_);
   ShardVersion previous_ ABSL_GUARDED_BY(mutex_);  // version - 1; null at version 0 or without exact versions
   ShardUpdater updater_ ABSL_GUARDED_BY(mutex_);

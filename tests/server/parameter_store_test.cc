@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/replica_tree.h"
+#include "tests/server/counting_memory.h"
 #include "tests/server/test_store.h"
 
 namespace tessera {
@@ -127,6 +128,53 @@ TEST(ParameterStore, VersionsAreImmutableAndShared) {
     ASSERT_TRUE(Push(*store, {0, 0}, clock, Floats(kLength, 1), clock).ok());
   }
   EXPECT_TRUE(SameBits(Values(*held->weights), before));
+}
+
+// Two replicas over a layer of three shards, with no more memory for versions than the store says it needs.
+TEST(ParameterStore, InSyncABlockIsOnePieceOfMemoryAndReadersOfAStepTakeNoMore) {
+  auto options = StoreOptions({.replicas = 2, .group = 2});
+  const ShardLayout layout = TestLayout(40, 64);
+  const std::vector<ShardId> held = {0, 1, 2, 3};
+  const auto memory = std::make_shared<CountingMemory>(ParameterStore::VersionBytes(options, layout, held));
+  options.version_memory = memory;
+  const auto store = ParameterStore::Create(options, layout, held).value();
+  const size_t at_start = memory->bytes;
+  std::vector<std::vector<SharedTensor>> reading(2);  // by replica: what its step computes on
+  std::mt19937 random(5);
+  for (Clock clock = 0; clock < 6; ++clock) {
+    for (int replica : {0, 1}) {
+      reading[replica].clear();  // the step before is over
+      for (const ShardId shard : held)
+        reading[replica].push_back(ReadNow(*store, shard, replica, clock)->weights);
+      for (const ShardId shard : {0, 1}) {
+        const SharedTensor& left = reading[replica][shard];
+        EXPECT_EQ(left->data() + left->size(), reading[replica][shard + 1]->data()) << "version " << clock;
+      }
+    }
+    std::vector<ShardId> order = held;
+    for (int replica : {0, 1}) {
+      std::shuffle(order.begin(), order.end(), random);
+      for (const ShardId shard : order) {
+        const Floats gradient(layout.shards()[shard].length, 0.5F);
+        ASSERT_TRUE(store->Push({shard, {replica, replica}, clock, clock}, Bytes(gradient)).ok());
+      }
+    }
+    EXPECT_EQ(memory->bytes, at_start);
+  }
+  EXPECT_EQ(memory->refused, 0);
+  EXPECT_EQ(at_start, 2 * layout.total_bytes());
+}
+
+TEST(ParameterStore, OutsideOfSyncNothingButTheNewestVersionIsHeldForNobody) {
+  auto options = StoreOptions({.replicas = 2, .group = 1, .staleness = ConsistencyOptions::kUnbounded});
+  const ShardLayout layout = TestLayout(40, 64);
+  const auto memory = std::make_shared<CountingMemory>();
+  options.version_memory = memory;
+  const auto store = ParameterStore::Create(options, layout, {0, 1, 2, 3}).value();
+  for (Clock clock = 0; clock < 3; ++clock) {
+    EXPECT_EQ(memory->bytes, static_cast<size_t>(layout.total_bytes()));
+    ASSERT_TRUE(store->Push({0, {0, 0}, clock, clock}, Bytes(Floats(16, 1))).ok());
+  }
 }
 
 TEST(ParameterStore, RefusesAPushAsAWhole) {
