@@ -1,6 +1,7 @@
 #include "worker/pulled_weights.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,23 +13,19 @@ namespace {
 
 // A wait for arrivals is woken by them; this only bounds it.
 constexpr absl::Duration kLongestWait = absl::Minutes(1);
+constexpr uintptr_t kAlignment = 64;  // of a block, as a TensorBuffer's
 
 }  // namespace
 
-PulledWeights::PulledWeights(const ShardLayout& layout, std::vector<ReplicaRange> groups)
+PulledWeights::PulledWeights(const ShardLayout& layout, std::vector<ReplicaRange> groups, Keep keep)
     : layout_(layout),
       groups_(std::move(groups)),
-      blocks_(groups_.size(), std::vector<Block>(layout.blocks().size())) {
+      keep_(keep),
+      blocks_(groups_.size()),
+      released_(groups_.size(), 0) {
   for (std::vector<Block>& blocks : blocks_) {
-    for (size_t block = 0; block < blocks.size(); ++block) {
-      const size_t shards = layout_.ShardsOfBlock(static_cast<int>(block)).size();
-      blocks[block].dropped.resize(shards);
-      for (Generation& generation : blocks[block].generations) {
-        generation.values =
-            std::make_shared<TensorBuffer>(static_cast<size_t>(layout_.blocks()[block].num_elements()));
-        generation.clocks.assign(shards, kNoClock);
-        generation.versions.assign(shards, -1);
-      }
+    for (size_t block = 0; block < layout_.blocks().size(); ++block) {
+      blocks.emplace_back(layout_.ShardsOfBlock(static_cast<int>(block)).size());
     }
   }
 }
@@ -53,6 +50,10 @@ size_t PulledWeights::IndexInBlock(const Shard& shard) const {
   return static_cast<size_t>(shard.id - layout_.ShardsOfBlock(shard.block).front());
 }
 
+const Shard& PulledWeights::ShardAt(int block, size_t index) const {
+  return layout_.shards()[static_cast<size_t>(layout_.ShardsOfBlock(block)[index])];
+}
+
 void PulledWeights::Expect(int group, int block, Clock clock) {
   MutexLock lock(&mutex_);
   Clock& expected = blocks_[static_cast<size_t>(group)][static_cast<size_t>(block)].expected;
@@ -70,27 +71,104 @@ absl::Status PulledWeights::Install(ShardId shard_id, ReplicaRange replicas, Clo
   Block& block = blocks_[static_cast<size_t>(group)][static_cast<size_t>(shard->block)];
   const size_t index = IndexInBlock(*shard);
   Generation& generation = block.generations[clock & 1];
+  std::vector<Owner> dropped;  // outside the lock
+  std::vector<Moved> moved;
+  TensorBuffer* values = nullptr;  // null: it is held in place
+  bool answered = false;
   {
     MutexLock lock(&mutex_);
     if (clock < 0 || clock > block.expected) {
       return absl::FailedPreconditionError(absl::StrCat(
           "weights of ", layout_.Describe(shard_id), " for clock ", clock, ", which nobody has asked for"));
     }
-    if (generation.clocks[index] >= clock) return absl::OkStatus();
+    const bool late = clock < generation.clock || clock < released_[static_cast<size_t>(group)];
+    if (late || generation.taken[index] >= clock) return absl::OkStatus();
+    if (clock > generation.clock) dropped = BeginLocked(&generation, clock);
+    generation.taken[index] = clock;
+    generation.versions[index] = version;
+    if (HoldLocked(&generation, *shard, tensor)) {
+      generation.clocks[index] = clock;
+      answered = IsBlockAnswered(block, clock);
+    } else {
+      moved = GiveUpLocked(&generation, shard->block);
+      values = generation.values.get();
+    }
   }
-  tensor.CopyTo(generation.values->span().subspan(static_cast<size_t>(shard->offset),
-                                                  static_cast<size_t>(shard->length)));
-  bool answered = false;
-  {
+  if (values != nullptr) {
+    CopyInto(values, *shard, tensor);
+    for (const Moved& held : moved) CopyInto(values, ShardAt(shard->block, held.index), held.tensor);
     MutexLock lock(&mutex_);
     generation.clocks[index] = clock;
-    generation.versions[index] = version;
     copied_bytes_ += shard->bytes();
+    for (const Moved& held : moved) {
+      generation.clocks[held.index] = clock;
+      copied_bytes_ += static_cast<int64_t>(held.tensor.size_bytes());
+    }
     answered = IsBlockAnswered(block, clock);
   }
   // Nobody waits for less than a block; who does finds the lock free.
   if (answered) arrived_.NotifyAll();
   return absl::OkStatus();
+}
+
+std::vector<PulledWeights::Owner> PulledWeights::BeginLocked(Generation* generation, Clock clock) {
+  generation->clock = clock;
+  generation->where = Where::kNowhere;
+  return std::exchange(generation->held, std::vector<Owner>(generation->held.size()));
+}
+
+bool PulledWeights::HoldLocked(Generation* generation, const Shard& shard, const TensorBytes& tensor) const {
+  const bool may_be_held =
+      keep_ == Keep::kInPlace && tensor.pieces().size() == 1 && tensor.pieces().front().lasting;
+  if (!may_be_held || generation->where == Where::kCopy) return false;
+  const TensorBytes::Piece& piece = tensor.pieces().front();
+  // Where the block begins if this is a part of it.
+  const uintptr_t begin =
+      reinterpret_cast<uintptr_t>(piece.bytes.data()) - static_cast<uintptr_t>(shard.offset) * sizeof(float);
+  const bool adjoins =
+      generation->where == Where::kInPlace ? begin == generation->begin : begin % kAlignment == 0;
+  if (!adjoins) return false;
+  generation->where = Where::kInPlace;
+  generation->begin = begin;
+  generation->held[IndexInBlock(shard)] = piece.owner;
+  return true;
+}
+
+std::vector<PulledWeights::Moved> PulledWeights::GiveUpLocked(Generation* generation, int block) const {
+  if (generation->values == nullptr) {
+    generation->values = std::make_shared<TensorBuffer>(
+        static_cast<size_t>(layout_.blocks()[static_cast<size_t>(block)].num_elements()));
+  }
+  std::vector<Moved> moved;
+  if (std::exchange(generation->where, Where::kCopy) != Where::kInPlace) return moved;
+  for (size_t index = 0; index < generation->held.size(); ++index) {
+    if (generation->clocks[index] != generation->clock) continue;
+    const Shard& shard = ShardAt(block, index);
+    const auto* const bytes = reinterpret_cast<const uint8_t*>(
+        generation->begin + static_cast<uintptr_t>(shard.offset) * sizeof(float));
+    moved.emplace_back().index = index;
+    moved.back().tensor.Append(
+        {std::move(generation->held[index]), {bytes, static_cast<size_t>(shard.bytes())}, /*lasting=*/true});
+    generation->clocks[index] = kNoClock;  // it is not there until it has been copied
+  }
+  return moved;
+}
+
+void PulledWeights::CopyInto(TensorBuffer* values, const Shard& shard, const TensorBytes& tensor) {
+  tensor.CopyTo(values->span().subspan(static_cast<size_t>(shard.offset), static_cast<size_t>(shard.length)));
+}
+
+void PulledWeights::Release(int group, Clock clock) {
+  std::vector<Owner> dropped;  // outside the lock
+  MutexLock lock(&mutex_);
+  Clock& released = released_[static_cast<size_t>(group)];
+  released = std::max(released, clock + 1);
+  for (Block& block : blocks_[static_cast<size_t>(group)]) {
+    for (Generation& generation : block.generations) {
+      if (generation.clock > clock) continue;
+      std::move(generation.held.begin(), generation.held.end(), std::back_inserter(dropped));
+    }
+  }
 }
 
 absl::Status PulledWeights::Drop(ShardId shard_id, ReplicaRange replicas, Clock clock, Clock round) {
@@ -120,9 +198,16 @@ absl::StatusOr<absl::Span<const float>> PulledWeights::Wait(int group, int block
     return absl::StrCat("the weights of layer `", layout_.blocks()[static_cast<size_t>(block)].layer,
                         "` for step ", clock);
   };
+  if (clock < released_[static_cast<size_t>(group)]) {
+    return absl::FailedPreconditionError(absl::StrCat(what(), " were released"));
+  }
   TESSERA_RETURN_IF_ERROR(WaitUntil(done, what, deadline));
-  const Block& found = blocks_[static_cast<size_t>(group)][static_cast<size_t>(block)];
-  return absl::Span<const float>(found.generations[clock & 1].values->span());
+  const Generation& found =
+      blocks_[static_cast<size_t>(group)][static_cast<size_t>(block)].generations[clock & 1];
+  const auto length = static_cast<size_t>(layout_.blocks()[static_cast<size_t>(block)].num_elements());
+  const float* const floats =
+      found.where == Where::kCopy ? found.values->data() : reinterpret_cast<const float*>(found.begin);
+  return absl::MakeConstSpan(floats, length);
 }
 
 absl::StatusOr<int> PulledWeights::WaitForAny(absl::Span<const Clock> clocks, absl::Time deadline) {

@@ -17,6 +17,11 @@ std::vector<ReplicaRange> LocalGroups(ReplicaRange local, int32_t group) {
   return groups;
 }
 
+PulledWeights::Keep KeepOf(const TrainerOptions& options) {
+  const bool exact = options.group == options.replicas && !options.may_be_dropped;
+  return exact ? PulledWeights::Keep::kInPlace : PulledWeights::Keep::kCopies;
+}
+
 Trainer::Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink)
     : options_(std::move(options)),
       parts_(std::move(parts)),
@@ -66,6 +71,7 @@ absl::Status Trainer::RunRound(int group) {
                  absl::StrCat("step ", clock + 1, " (epoch ", clock / options_.steps_per_epoch + 1,
                               ") of replica ", replica)));
   }
+  parts_.weights->Release(group, clock);
   TESSERA_ASSIGN_OR_RETURN(clocks_[static_cast<size_t>(group)], ClockAfter(group, clock));
   return absl::OkStatus();
 }

@@ -45,6 +45,11 @@ struct TrainerOptions {
 // Of each group of the job the replicas that `local` has: what PulledWeights and TrainerOptions share.
 std::vector<ReplicaRange> LocalGroups(ReplicaRange local, int32_t group);
 
+// How PulledWeights keeps them: in place where replicas read exact versions, since the servers then keep the
+// version that a step works with until that step is over, held or not. In the other modes a held version
+// would be one more.
+PulledWeights::Keep KeepOf(const TrainerOptions& options);
+
 // Totals of a replica, for progress reports.
 struct EpochTotals {
   int64_t epoch = -1;   // 0-based; -1: none

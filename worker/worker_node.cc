@@ -172,7 +172,8 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   const TrainerOptions options = OptionsOf(plan, {replicas.front(), replicas.back()});
   const std::shared_ptr<Outbox> outbox = MakeOutbox(plan, options);
   ExchangeClient transport(outbox);
-  auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group));
+  auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group),
+                                                 KeepOf(options));
   const std::vector<ExchangeTrace> traces = TracesOf(map, training->trace.recorder);
   TESSERA_ASSIGN_OR_RETURN(
       const std::shared_ptr<ParameterClient> client,

@@ -29,7 +29,7 @@ enum class TraceKind : uint8_t {
   kQueue,    // a message waits to be sent; such spans overlap each other on their track
   kEncode,   // a message becomes bytes
   kReceive,  // bytes become a message
-  kInstall,  // weights are copied into place
+  kInstall,  // weights are copied into place, or taken where they lie
   kReduce,   // a gradient is added to its round
   kApply,    // a complete round becomes a version
 };

@@ -117,15 +117,6 @@ class Cluster {
     std::unique_ptr<ExchangeClient> transport;
     if (options_.transport != ClusterTransport::kInProcess)
       transport = std::make_unique<ExchangeClient>(outbox);
-    auto weights = std::make_shared<PulledWeights>(plan_.layout, groups);
-    std::vector<ServerPeer> peers;
-    for (size_t server = 0; server < services_.size(); ++server) {
-      peers.push_back({absl::StrCat("server ", server), static_cast<int>(server), placement_[server]});
-    }
-    TESSERA_ASSIGN_OR_RETURN(
-        const std::unique_ptr<ParameterClient> client,
-        ParameterClient::Create({absl::StrCat("worker ", worker), 1, train.consistency.drop_stragglers > 0},
-                                plan_.layout, peers, weights));
     TrainerOptions options;
     options.seed = plan_.job.seed;
     options.replicas = train.replicas;
@@ -137,6 +128,15 @@ class Cluster {
     options.clip_norm = train.clip_norm;
     options.test_samples = static_cast<uint32_t>(plan_.test_samples);
     options.patience = absl::Seconds(60);
+    auto weights = std::make_shared<PulledWeights>(plan_.layout, groups, KeepOf(options));
+    std::vector<ServerPeer> peers;
+    for (size_t server = 0; server < services_.size(); ++server) {
+      peers.push_back({absl::StrCat("server ", server), static_cast<int>(server), placement_[server]});
+    }
+    TESSERA_ASSIGN_OR_RETURN(
+        const std::unique_ptr<ParameterClient> client,
+        ParameterClient::Create({absl::StrCat("worker ", worker), 1, train.consistency.drop_stragglers > 0},
+                                plan_.layout, peers, weights));
     Trainer trainer(
         options, {plan_.graph, executor.get(), &train_batches, &test, client.get(), weights.get(),
                   outbox == nullptr ? nullptr : outbox->segment()},

@@ -40,7 +40,7 @@ struct InProcessResult {
   int64_t pulled_bytes = 0;
   int64_t shared_memory_bytes = 0;    // of both, as the workers count them
   int64_t shared_memory_refused = 0;  // tensors that found no room in their process's segment
-  int64_t installed_bytes = 0;    // copied into place by workers
+  int64_t installed_bytes = 0;        // copied into place by workers; the rest was read where it lay
   int64_t accumulated_bytes = 0;  // copied into an accumulator by servers
   int64_t replica_pushes = 0;     // applied, over all shards
   int64_t staleness_sum = 0;      // of them, in versions

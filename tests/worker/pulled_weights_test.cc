@@ -2,7 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <memory>
+#include <numeric>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -181,6 +186,181 @@ TEST(PulledWeights, DropsThatCannotBeAreRefused) {
       << "a round that is still open dropped nothing";
   EXPECT_EQ(owned->Drop(0, kReplicas, 3, 9).code(), absl::StatusCode::kFailedPrecondition)
       << "minibatch 3 has not begun";
+}
+
+// Weights in place: a peer's memory, of which parts come by reference.
+class InPlace : public ::testing::Test {
+ protected:
+  InPlace() { std::iota(memory_->span().begin(), memory_->span().end(), 0.0F); }
+
+  static std::unique_ptr<PulledWeights> Make(PulledWeights::Keep keep = PulledWeights::Keep::kInPlace) {
+    auto weights = std::make_unique<PulledWeights>(MakeLayout(), std::vector<ReplicaRange>{kReplicas}, keep);
+    for (int block : {0, 1}) weights->Expect(kGroup, block, 9);
+    return weights;
+  }
+
+  // `length` floats from `offset` on, which count as held until they are dropped.
+  TensorBytes Part(size_t offset, size_t length, bool lasting = true) {
+    std::shared_ptr<void> owner(memory_->data(), [this](void*) { --held_; });
+    ++held_;
+    TensorBytes tensor;
+    tensor.Append({std::move(owner),
+                   {reinterpret_cast<const uint8_t*>(memory_->data() + offset), length * sizeof(float)},
+                   lasting});
+    return tensor;
+  }
+
+  static void Install(PulledWeights& weights, ShardId shard, Clock clock, const TensorBytes& tensor) {
+    EXPECT_TRUE(weights.Install(shard, kReplicas, clock, clock, tensor).ok());
+  }
+  static std::vector<float> Block(PulledWeights& weights, int block, Clock clock) {
+    const auto values = weights.Wait(kGroup, block, clock, Past());
+    EXPECT_TRUE(values.ok()) << values.status();
+    return values.ok() ? std::vector<float>(values->begin(), values->end()) : std::vector<float>();
+  }
+
+  const std::shared_ptr<TensorBuffer> memory_ = std::make_shared<TensorBuffer>(256);
+  std::atomic<int> held_{0};
+};
+
+TEST_F(InPlace, ABlockWhoseShardsAdjoinIsReadWhereItLies) {
+  for (const std::vector<ShardId>& order : {std::vector<ShardId>{0, 1}, {1, 0}}) {
+    const auto weights = Make();
+    for (const ShardId shard : order) Install(*weights, shard, 0, shard == 0 ? Part(16, 4) : Part(20, 1));
+    const auto block = weights->Wait(kGroup, 0, 0, Past());
+    ASSERT_TRUE(block.ok()) << block.status();
+    EXPECT_EQ(block->data(), memory_->data() + 16);
+    EXPECT_EQ(block->size(), 5U);
+    EXPECT_EQ(weights->copied_bytes(), 0);
+    EXPECT_EQ(held_, 2);
+    EXPECT_EQ(weights->version(kGroup, 1, 0), 0);
+  }
+  EXPECT_EQ(held_, 0);
+}
+
+TEST_F(InPlace, HalfABlockIsNotTheBlock) {
+  const auto weights = Make();
+  Install(*weights, 0, 0, Part(16, 4));
+  EXPECT_EQ(weights->Wait(kGroup, 0, 0, Past()).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(weights->Has(kGroup, 0, 0));
+  EXPECT_FALSE(weights->Has(kGroup, 1, 0));
+}
+
+TEST_F(InPlace, ShardsThatDoNotAdjoinAreCopiedAndNotHeld) {
+  for (const std::vector<ShardId>& order : {std::vector<ShardId>{0, 1}, {1, 0}}) {
+    const auto weights = Make();
+    for (const ShardId shard : order) Install(*weights, shard, 0, shard == 0 ? Part(16, 4) : Part(36, 1));
+    EXPECT_EQ(held_, 0);
+    EXPECT_EQ(Block(*weights, 0, 0), (std::vector<float>{16, 17, 18, 19, 36}));
+    EXPECT_EQ(weights->copied_bytes(), 20);
+  }
+}
+
+TEST_F(InPlace, WhatCameAsBytesMakesItsBlockACopyAndNoOther) {
+  for (const std::vector<ShardId>& order : {std::vector<ShardId>{0, 1}, {1, 0}}) {
+    const auto weights = Make();
+    for (const ShardId shard : order) Install(*weights, shard, 0, shard == 0 ? Part(16, 4) : Values({7}));
+    Install(*weights, 2, 0, Part(32, 2));
+    EXPECT_EQ(Block(*weights, 0, 0), (std::vector<float>{16, 17, 18, 19, 7}));
+    EXPECT_EQ(Block(*weights, 1, 0), (std::vector<float>{32, 33}));
+    EXPECT_EQ(weights->copied_bytes(), 20);
+    EXPECT_EQ(held_, 1);
+  }
+}
+
+TEST_F(InPlace, OnlyWhatMayBeHeldAndReadAsItLiesIs) {
+  const auto in_two = [this] {
+    TensorBytes tensor = Part(32, 1);
+    tensor.Append(Part(33, 1).pieces().front());
+    return tensor;
+  };
+  const auto with = [&](PulledWeights::Keep keep, const TensorBytes& tensor) {
+    const auto weights = Make(keep);
+    Install(*weights, 2, 0, tensor);
+    EXPECT_EQ(Block(*weights, 1, 0).size(), 2U);
+    return weights->copied_bytes();
+  };
+  EXPECT_EQ(with(PulledWeights::Keep::kInPlace, Part(32, 2)), 0);
+  EXPECT_EQ(with(PulledWeights::Keep::kCopies, Part(32, 2)), 8);
+  EXPECT_EQ(with(PulledWeights::Keep::kInPlace, Part(32, 2, /*lasting=*/false)), 8) << "a receive buffer";
+  EXPECT_EQ(with(PulledWeights::Keep::kInPlace, Part(33, 2)), 8) << "a block begins on a line";
+  EXPECT_EQ(with(PulledWeights::Keep::kInPlace, in_two()), 8);
+}
+
+TEST_F(InPlace, WhatIsHeldIsDroppedByItsReleaseAndNotBefore) {
+  const auto weights = Make();
+  Install(*weights, 2, 0, Part(16, 2));
+  Install(*weights, 2, 1, Part(32, 2));
+  EXPECT_EQ(Block(*weights, 1, 0), (std::vector<float>{16, 17}));
+  EXPECT_EQ(held_, 2);
+  weights->Release(kGroup, 0);
+  EXPECT_EQ(held_, 1) << "the next minibatch's stay";
+  EXPECT_EQ(Block(*weights, 1, 1), (std::vector<float>{32, 33}));
+  const absl::Status released = weights->Wait(kGroup, 1, 0, Past()).status();
+  EXPECT_EQ(released.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(std::string(released.message()).find("`fc` for step 0 were released"), std::string::npos)
+      << released;
+  weights->Release(kGroup, 1);
+  EXPECT_EQ(held_, 0);
+}
+
+TEST_F(InPlace, RepeatedAndLateAnswersAreNotHeld) {
+  const auto weights = Make();
+  Install(*weights, 2, 0, Part(16, 2));
+  Install(*weights, 2, 0, Part(32, 2));
+  EXPECT_EQ(held_, 1);
+  EXPECT_EQ(Block(*weights, 1, 0), (std::vector<float>{16, 17}));
+  weights->Release(kGroup, 3);
+  for (const Clock clock : {0, 1, 3}) Install(*weights, 2, clock, Part(32, 2));
+  EXPECT_EQ(held_, 0);
+  EXPECT_EQ(weights->copied_bytes(), 0);
+}
+
+TEST_F(InPlace, EachMinibatchIsPlacedAnew) {
+  const auto weights = Make();
+  for (Clock clock = 0; clock < 8; ++clock) {
+    const bool adjoin = clock % 4 < 2;  // both generations, both ways
+    Install(*weights, 0, clock, Part(16, 4));
+    Install(*weights, 1, clock, adjoin ? Part(20, 1) : Part(36, 1));
+    EXPECT_EQ(Block(*weights, 0, clock), (std::vector<float>{16, 17, 18, 19, adjoin ? 20.0F : 36.0F}));
+    weights->Release(kGroup, clock);
+    EXPECT_EQ(held_, 0);
+  }
+  EXPECT_EQ(weights->copied_bytes(), 4 * 20);
+}
+
+TEST_F(InPlace, WhatCameForAMinibatchThatIsJumpedOverIsDroppedAndNeverMixedIn) {
+  const auto weights = Make();
+  Install(*weights, 0, 1, Part(16, 4));
+  ASSERT_TRUE(weights->Drop(1, kReplicas, 0, 3).ok());
+  Install(*weights, 1, 3, Values({5}));
+  EXPECT_EQ(held_, 0);
+  EXPECT_EQ(weights->Wait(kGroup, 0, 3, Past()).status().code(), absl::StatusCode::kDeadlineExceeded);
+  Install(*weights, 0, 3, Part(32, 4));
+  EXPECT_EQ(Block(*weights, 0, 3), (std::vector<float>{32, 33, 34, 35, 5}));
+  EXPECT_EQ(weights->copied_bytes(), 20);
+}
+
+TEST_F(InPlace, WrongLengthsAreRefusedAndNotHeld) {
+  const auto weights = Make();
+  EXPECT_EQ(weights->Install(1, kReplicas, 0, 0, Part(20, 2)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(weights->Install(0, kReplicas, 10, 0, Part(16, 4)).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(held_, 0);
+}
+
+TEST_F(InPlace, TwoServersInstallTheSameBlockAtOnce) {
+  const auto weights = Make();
+  for (Clock clock = 0; clock < 200; ++clock) {
+    for (int block : {0, 1}) weights->Expect(kGroup, block, clock);
+    std::thread other([&] { Install(*weights, 1, clock, Part(40, 1)); });
+    Install(*weights, 0, clock, Part(16, 4));
+    const auto block = weights->Wait(kGroup, 0, clock, Soon());
+    ASSERT_TRUE(block.ok()) << block.status();
+    EXPECT_EQ(std::vector<float>(block->begin(), block->end()), (std::vector<float>{16, 17, 18, 19, 40}));
+    other.join();
+    weights->Release(kGroup, clock);
+    EXPECT_EQ(held_, 0);
+  }
 }
 
 }  // namespace
