@@ -6,8 +6,8 @@ void RoundSum::ReadNext(absl::Span<float> out) {
   last_.CopyNext(out);
   float* __restrict to = out.data();
   const size_t length = out.size();
-  for (const std::shared_ptr<TensorBuffer>& partial : partials_) {
-    const float* __restrict from = partial->data() + position_;
+  for (const HeldValues& partial : partials_) {
+    const float* __restrict from = partial.values.data() + position_;
     for (size_t i = 0; i < length; ++i) to[i] += from[i];
   }
   position_ += length;

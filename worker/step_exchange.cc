@@ -25,6 +25,26 @@ int CountWeightBlocks(const std::vector<ParameterBlock>& blocks) {
   }));
 }
 
+// `replicas` of one group, counted from its first.
+ReplicaRange InGroup(ReplicaRange replicas, int32_t group) {
+  const ReplicaId first = replicas.first / group * group;
+  return {replicas.first - first, replicas.last - first};
+}
+
+// Of a group's `replicas` that run here, the gradients of one block that are needed at once: the one that is
+// written, those that wait for their sibling on each level of the tree, and the nodes that were pushed, which
+// a server of this machine reads where they lie until the round is complete. No replica begins its next step
+// before.
+size_t GradientsAtOnce(ReplicaRange replicas, int32_t group) {
+  size_t most = 0, pushed = 0;
+  for (const ReplicaRange& node : ReplicaTree(group).Cover(InGroup(replicas, group))) {
+    const auto levels = static_cast<size_t>(std::bit_width(static_cast<uint32_t>(node.last - node.first)));
+    most = std::max(most, pushed + 1 + levels);
+    ++pushed;
+  }
+  return most;
+}
+
 }  // namespace
 
 StepExchange::StepExchange(const StepExchangeOptions& options, const nn::Graph& graph,
@@ -42,27 +62,23 @@ StepExchange::StepExchange(const StepExchangeOptions& options, const nn::Graph& 
   }
   const ReplicaTree tree(options_.group);
   for (const ReplicaRange& local : weights_->groups()) {
-    const ReplicaId first = local.first / options_.group * options_.group;
-    const ReplicaRange counted{local.first - first, local.last - first};
-    groups_.push_back({first, tree.Cover(counted).back(),
+    const ReplicaRange counted = InGroup(local, options_.group);
+    groups_.push_back({local.first - counted.first, tree.Cover(counted).back(),
                        std::vector<LocalReducer>(blocks_.size(), LocalReducer(tree, counted))});
   }
   if (options_.clip_norm > 0) clipper_.emplace(options_.clip_norm, CountWeightBlocks(blocks_));
 }
 
 size_t StepExchange::GradientBytes(const std::vector<ParameterBlock>& blocks,
-                                   absl::Span<const ReplicaRange> groups) {
+                                   absl::Span<const ReplicaRange> local, int32_t group) {
   size_t model = 0;
   for (const ParameterBlock& block : blocks) {
     model += static_cast<size_t>(block.num_elements()) * sizeof(float) + kGradientAlignment;
   }
-  // Of a group: what is written or under way (no replica begins a step before its last pushes were taken),
-  // and what waits for its sibling on each level of the tree. While one group computes, the pushes of others
-  // may be under way: seldom of more than a few.
-  int32_t largest = 1;
-  for (const ReplicaRange& group : groups) largest = std::max(largest, group.last - group.first + 1);
-  const size_t levels = std::bit_width(static_cast<uint32_t>(largest)) - 1;
-  return model * (1 + levels + std::min(groups.size() - 1, kGroupsUnderWay)) + kUntoldBytes;
+  // While one group computes, the pushes of others may be under way: seldom of more than a few.
+  size_t most = 1;
+  for (const ReplicaRange& replicas : local) most = std::max(most, GradientsAtOnce(replicas, group));
+  return model * (most + std::min(local.size() - 1, kGroupsUnderWay)) + kUntoldBytes;
 }
 
 void StepExchange::Begin(int group, ReplicaId replica, Clock clock) {

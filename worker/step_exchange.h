@@ -32,10 +32,10 @@ class StepExchange : public nn::ParameterExchange {
                PulledWeights* weights, std::shared_ptr<TensorMemory> memory,
                TraceTrack trace = {});
 
-  // How many bytes the gradients of `blocks` need at once, where the replicas of `groups` (LocalGroups, at
-  // least one) run; in asynchronous modes with many groups, but for rare moments.
-  static size_t GradientBytes(const std::vector<ParameterBlock>& blocks,
-                              absl::Span<const ReplicaRange> groups);
+  // How many bytes the gradients of `blocks` need at once, where the replicas of `local` (LocalGroups, at
+  // least one) of groups of `group` run; in asynchronous modes with many groups, but for rare moments.
+  static size_t GradientBytes(const std::vector<ParameterBlock>& blocks, absl::Span<const ReplicaRange> local,
+                              int32_t group);
 
   // What follows is minibatch `clock` of `replica`, which is of `group` (an index into PulledWeights::groups()).
   void Begin(int group, ReplicaId replica, Clock clock);

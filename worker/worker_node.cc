@@ -99,8 +99,8 @@ std::vector<ServerPeer> Servers(const wire::ClusterMap& map, const std::vector<E
 // none.
 std::shared_ptr<Outbox> MakeOutbox(const JobPlan& plan, const TrainerOptions& options) {
   if (!plan.job.cluster.shared_memory) return nullptr;
-  absl::StatusOr<std::shared_ptr<Outbox>> outbox = Outbox::Create(
-      StepExchange::GradientBytes(plan.graph->blocks(), LocalGroups(options.local, options.group)));
+  absl::StatusOr<std::shared_ptr<Outbox>> outbox = Outbox::Create(StepExchange::GradientBytes(
+      plan.graph->blocks(), LocalGroups(options.local, options.group), options.group));
   if (outbox.ok()) return *std::move(outbox);
   spdlog::info("tensors go over TCP: {}", std::string(outbox.status().message()));
   return nullptr;

@@ -111,8 +111,8 @@ class Cluster {
     const std::vector<ReplicaRange> groups = LocalGroups(local, train.consistency.group);
     std::shared_ptr<Outbox> outbox;
     if (options_.transport == ClusterTransport::kGrpcSharedMemory) {
-      TESSERA_ASSIGN_OR_RETURN(outbox,
-                               Outbox::Create(StepExchange::GradientBytes(plan_.graph->blocks(), groups)));
+      TESSERA_ASSIGN_OR_RETURN(outbox, Outbox::Create(StepExchange::GradientBytes(
+                                           plan_.graph->blocks(), groups, train.consistency.group)));
     }
     std::unique_ptr<ExchangeClient> transport;
     if (options_.transport != ClusterTransport::kInProcess)

@@ -100,7 +100,7 @@ class GrpcPulls : public ::testing::TestWithParam<const char*> {
 };
 
 TEST_P(GrpcPulls, CopyNothingWhereOneServerSharesItsMemory) {
-  for (const auto& [replicas, workers] : {std::pair{1, 1}, {2, 2}, {3, 2}}) {
+  for (const auto& [replicas, workers] : {std::pair{1, 1}, {2, 2}, {3, 2}, {7, 3}}) {
     SCOPED_TRACE(testing::Message() << replicas << " replicas, " << workers << " workers");
     const InProcessResult tcp = Run(ClusterTransport::kGrpc, 1, replicas, workers);
     const InProcessResult shared = Run(ClusterTransport::kGrpcSharedMemory, 1, replicas, workers);

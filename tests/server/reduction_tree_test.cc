@@ -76,6 +76,38 @@ TEST(ReductionTree, SumIsThatOfTheTreeForAnyOrderAndAnyPartition) {
   }
 }
 
+TEST(ReductionTree, WhatMayBeHeldIsNeitherCopiedNorChanged) {
+  std::mt19937 random(6);
+  for (const int32_t group : {2, 3, 4, 5, 8, 13}) {
+    const std::vector<Floats> leaves = RandomLeaves(random, group);
+    const Floats expected = NaiveTreeSum(leaves);
+    ReductionTree tree = MakeTree(group);
+    for (int round = 0; round < 30; ++round) {
+      const std::vector<ReplicaRange> nodes = RandomNodes(random, group);
+      std::vector<Floats> pushed;  // in a peer's memory; some pushes come as bytes all the same
+      for (const ReplicaRange& node : nodes) pushed.push_back(NodeSum(leaves, node));
+      const std::vector<Floats> before = pushed;
+      const uint32_t lasting = round < 10 ? ~0U : static_cast<uint32_t>(random());
+      const auto owner = std::make_shared<int>();
+      const auto bytes = [&](size_t i) {
+        TensorBytes tensor;
+        const auto* first = reinterpret_cast<const uint8_t*>(pushed[i].data());
+        tensor.Append({owner, {first, kLength * sizeof(float)}, (lasting >> i & 1U) != 0});
+        return tensor;
+      };
+      const int64_t copied = tree.copied_bytes();
+      for (size_t i = 0; i + 1 < nodes.size(); ++i) tree.Add(nodes[i], bytes(i));
+      ASSERT_TRUE(SameBits(Completed(tree, nodes.back(), bytes(nodes.size() - 1)), expected))
+          << "group " << group << ", round " << round;
+      ASSERT_EQ(owner.use_count(), 1) << "nothing is held after the round";
+      ASSERT_EQ(pushed, before);
+      if (round < 10) {
+        ASSERT_EQ(tree.copied_bytes(), copied);
+      }
+    }
+  }
+}
+
 TEST(ReductionTree, OrderOfAdditionsShowsInTheBits) {
   // The oracle of the test above would be worth nothing if any order gave these bits.
   std::mt19937 random(2);
