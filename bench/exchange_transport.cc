@@ -171,13 +171,16 @@ class Rounds {
     for (int block = static_cast<int>(layout_.blocks().size()); block-- > 0;) {  // as backward makes them
       client_->Push(0, block, {0, 0}, clock, gradients_[static_cast<size_t>(block)], reply);
     }
+    client_->Flush();
   }
 
   absl::Status AwaitEnd(Clock clock) {
     if (options_.direction == Direction::kPush) {
       return acks_->WaitFor((clock + 1) * static_cast<int64_t>(layout_.shards().size()));
     }
-    return AwaitWeights(options_.direction == Direction::kPull ? clock : clock + 1);
+    TESSERA_RETURN_IF_ERROR(AwaitWeights(options_.direction == Direction::kPull ? clock : clock + 1));
+    weights_->Release(0, clock);  // as after a step
+    return absl::OkStatus();
   }
 
   int64_t bytes() const {
@@ -205,7 +208,9 @@ class Rounds {
   Rounds(const ExchangeOptions& options, ShardLayout layout, std::shared_ptr<Outbox> outbox)
       : options_(options),
         layout_(std::move(layout)),
-        weights_(std::make_shared<PulledWeights>(layout_, std::vector<ReplicaRange>{{0, 0}})),
+        weights_(std::make_shared<PulledWeights>(
+            layout_, std::vector<ReplicaRange>{{0, 0}},
+            options.shared_memory ? PulledWeights::Keep::kInPlace : PulledWeights::Keep::kCopies)),
         outbox_(std::move(outbox)),
         transport_(outbox_) {
     BufferPool pool(0, outbox_ == nullptr ? nullptr : outbox_->segment());

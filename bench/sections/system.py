@@ -23,7 +23,7 @@ TARGETS = ["executor_alone", "tessera", "tessera-coordinator", "tessera-server",
 
 ROUNDS = 3
 # Network: images of an epoch, shape, batch; the epoch is the whole run.
-NETS = {"lenet5": (25600, (1, 28, 28), 64), "resnet20": (2560, (3, 32, 32), 64), "resnet18": (384, (3, 64, 64), 32)}
+NETS = {"lenet5": (25600, (1, 28, 28), 64), "resnet20": (5120, (3, 32, 32), 64), "resnet18": (1152, (3, 64, 64), 32)}
 REPLICAS = (1, 2, 4, 8)
 CLASSES = 10
 
