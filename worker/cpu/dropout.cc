@@ -1,6 +1,7 @@
 #include "worker/nn/layers/dropout.h"
 
 #include "worker/cpu/op.h"
+#include "worker/cpu/parallel_for.h"
 #include "worker/nn/dropout_mask.h"
 
 namespace tessera::cpu {
@@ -35,10 +36,9 @@ class DropoutOp final : public LayerOp<nn::Dropout> {
         [memory = plain.memory, name = planner.node().name, p = layer().p, samples, length](const Run& run) {
           const nn::DropoutMask mask(run.key, name, p);
           auto* kept = static_cast<uint8_t*>(memory.get_data_handle());
-#pragma omp parallel for
-          for (int64_t n = 0; n < samples; ++n) {
+          ParallelFor(samples, [&](int64_t n) {
             mask.Fill(static_cast<uint64_t>(n * length), absl::MakeSpan(kept + n * length, length));
-          }
+          });
         },
         {plain});
     mask_ = planner.InLayout(plain, Bytes(source));
@@ -53,8 +53,8 @@ class DropoutOp final : public LayerOp<nn::Dropout> {
           const auto* source = static_cast<const float*>(x.get_data_handle());
           const auto* kept = static_cast<const uint8_t*>(mask.get_data_handle());
           auto* result = static_cast<float*>(y.get_data_handle());
-#pragma omp parallel for simd
-          for (int64_t k = 0; k < count; ++k) result[k] = source[k] * (scale * static_cast<float>(kept[k]));
+          ParallelFor(count,
+                      [=](int64_t k) { result[k] = source[k] * (scale * static_cast<float>(kept[k])); });
         },
         {from, to, mask_});
   }
