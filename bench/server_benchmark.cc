@@ -39,29 +39,35 @@ std::unique_ptr<ParameterStore> Store(const std::string& optimizer, int32_t repl
   return ParameterStore::Create(std::move(options), layout, held).value();
 }
 
-std::vector<TensorBytes> Gradients() {
+// As bytes that came over a socket, or in a worker's shared memory, where they may be held.
+enum class Memory { kReceived, kShared };
+
+std::vector<TensorBytes> Gradients(Memory memory) {
   std::vector<TensorBytes> gradients;
   for (int64_t i = 0; i < kShards; ++i) {
     auto gradient = std::make_shared<TensorBuffer>(kShardLength);
     for (float& value : gradient->span()) value = 1e-3F;
-    gradients.emplace_back(std::move(gradient));
+    const absl::Span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(gradient->data()), kShardBytes);
+    gradients.emplace_back().Append({std::move(gradient), bytes, memory == Memory::kShared});
   }
   return gradients;
 }
 
 // Tensors that a round of `replicas` pushes must read and write: every gradient; each pair's first sum,
-// written and read back; weights and new weights; each slot, read and written. The sum of all of them is
-// never written.
-int64_t TensorsMoved(int64_t replicas, int64_t slots) {
-  const int64_t partial_sums = replicas - 1;
+// written and read back, but what is held where it lies is its own; weights and new weights; each slot, read
+// and written. The sum of all of them is never written.
+int64_t TensorsMoved(int64_t replicas, int64_t slots, Memory memory) {
+  const int64_t held = memory == Memory::kShared ? (replicas + 1) / 2 : 0;
+  const int64_t partial_sums = std::max(replicas - 1 - held, int64_t{0});
   return replicas + 2 * partial_sums + 2 + 2 * slots;
 }
 
 // One iteration is one round of one shard.
-void Round(benchmark::State& state, const std::string& optimizer, int64_t slots) {
+void Round(benchmark::State& state, const std::string& optimizer, int64_t slots,
+           Memory memory = Memory::kReceived) {
   const auto replicas = static_cast<int32_t>(state.range(0));
   const std::unique_ptr<ParameterStore> store = Store(optimizer, replicas);
-  const std::vector<TensorBytes> gradients = Gradients();
+  const std::vector<TensorBytes> gradients = Gradients(memory);
   Clock clock = 0;
   ShardId shard = 0;
   for (auto _ : state) {
@@ -72,12 +78,13 @@ void Round(benchmark::State& state, const std::string& optimizer, int64_t slots)
     }
     if (++shard == kShards) shard = 0, ++clock;
   }
-  state.SetBytesProcessed(state.iterations() * kShardBytes * TensorsMoved(replicas, slots));
+  state.SetBytesProcessed(state.iterations() * kShardBytes * TensorsMoved(replicas, slots, memory));
   state.SetItemsProcessed(state.iterations() * replicas);  // pushes
 }
 
 void Sgd(benchmark::State& state) { Round(state, "sgd", 0); }
 void Momentum(benchmark::State& state) { Round(state, "momentum", 1); }
+void MomentumShared(benchmark::State& state) { Round(state, "momentum", 1, Memory::kShared); }
 void Adam(benchmark::State& state) { Round(state, "adam", 2); }
 
 // The machine's copy bandwidth, shard by shard over as much memory as momentum with one replica goes through
@@ -100,6 +107,7 @@ void Copy(benchmark::State& state) {
 BENCHMARK(Copy);
 BENCHMARK(Sgd)->Arg(1)->Arg(2)->Arg(4);
 BENCHMARK(Momentum)->Arg(1)->Arg(2)->Arg(4);
+BENCHMARK(MomentumShared)->Arg(2);
 BENCHMARK(Adam)->Arg(1);
 
 }  // namespace

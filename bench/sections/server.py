@@ -10,6 +10,7 @@ CASES = {
     "Momentum/1": "server/update/momentum/replicas1",
     "Momentum/2": "server/update/momentum/replicas2",
     "Momentum/4": "server/update/momentum/replicas4",
+    "MomentumShared/2": "server/update/momentum/replicas2_shared_memory",
     "Adam/1": "server/update/adam/replicas1",
 }
 
