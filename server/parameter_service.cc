@@ -19,7 +19,7 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     const auto tensor_bytes = static_cast<int64_t>(message.tensor.size_bytes());
     const absl::Status status = Handle(message);
     if (!status.ok()) Refuse(message, status);
-    if (tensor_bytes > 0) sender_->Grant(tensor_bytes);  // in the accumulator, or not wanted
+    if (tensor_bytes > 0) sender_->Grant(tensor_bytes);  // added, held where it lies, or not wanted
   }
 
   void OnClosed(absl::Status) override { closed_ = true; }

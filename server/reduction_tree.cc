@@ -95,6 +95,7 @@ ReductionTree::Partial ReductionTree::Sum(Partial a, Partial b) {
   if (a.buffer == nullptr) {
     std::shared_ptr<TensorBuffer> buffer = pool_->Take(length_);
     std::copy(a.sum.values.begin(), a.sum.values.end(), buffer->data());
+    copied_bytes_ += static_cast<int64_t>(length_ * sizeof(float));
     a = InBuffer(a.node, std::move(buffer));
   }
   tessera::Add(b.sum.values, *a.buffer);

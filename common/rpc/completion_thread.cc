@@ -47,14 +47,15 @@ void CompletionThread::Run() {
     static_cast<CompletionOperation*>(tag)->OnComplete(ok);
     RunDeferred();
   }
+  id_ = std::thread::id();
 }
 
 void CompletionThread::RunDeferred() {
-  while (!deferred_.empty()) {
-    const std::shared_ptr<DeferredWork> work = std::move(deferred_.back());
-    deferred_.pop_back();
+  for (size_t i = 0; i < deferred_.size(); ++i) {  // more may come meanwhile
+    const std::shared_ptr<DeferredWork> work = std::move(deferred_[i]);
     work->RunDeferred();
   }
+  deferred_.clear();
 }
 
 }  // namespace tessera

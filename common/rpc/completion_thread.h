@@ -42,9 +42,9 @@ class CompletionThread {
     return static_cast<Queue*>(queue_.get());
   }
 
-  // Whether the caller is this thread, inside of some OnComplete.
+  // Whether the caller is this thread, inside of some OnComplete or RunDeferred.
   bool IsCurrent() const { return std::this_thread::get_id() == id_; }
-  // Runs `work` once the present OnComplete has returned. Only where IsCurrent().
+  // Runs `work` once the present OnComplete has returned, in the order of the calls. Only where IsCurrent().
   void Defer(std::shared_ptr<DeferredWork> work) { deferred_.push_back(std::move(work)); }
 
   // Counts the connections that may still start operations; Shutdown waits for them, since an operation

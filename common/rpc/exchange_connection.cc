@@ -11,9 +11,11 @@
 namespace tessera {
 namespace {
 
-// A frame with so many bytes of tensors takes no more messages: two shards of the usual size are better off
-// in two.
+// A frame with so many bytes of tensors takes no more messages: two shards of the usual size are better off in two. What
+// goes by reference takes nothing in it, but must not use up the peer's whole credit at once: the peer grants anew when it
+// has handled a frame, and the wire would idle meanwhile.
 constexpr size_t kFrameTensorBytes = 64 << 10;
+constexpr size_t kFrameReferredBytes = 1 << 20;
 constexpr size_t kFrameMessages = 64;
 // Messages that may wait do so until there are as many bytes of tensors.
 constexpr size_t kMostWaitingBytes = 1 << 20;
@@ -68,6 +70,7 @@ void ExchangeConnection::Send(ExchangeMessage message, int priority) {
 
 void ExchangeConnection::Flush() {
   MutexLock lock(&mutex_);
+  if (closed_ || broken_ || finishing_) return;  // and the thread may be gone
   PumpSoonLocked();
 }
 
@@ -110,9 +113,11 @@ void ExchangeConnection::PumpLocked() {
   waiting_bytes_ = 0;
   if (writing_ || writer_ == nullptr || finishing_) return;
   FrameWriter frame;
-  while (frame.messages() < kFrameMessages && frame.tensor_bytes() < kFrameTensorBytes) {
+  size_t bytes = 0;  // of tensors, however they go
+  while (frame.messages() < kFrameMessages && frame.tensor_bytes() < kFrameTensorBytes && bytes < kFrameReferredBytes) {
     std::optional<ExchangeMessage> message = queue_.Next();
     if (!message.has_value()) break;
+    bytes += message->tensor.size_bytes();
     if (message->kind != MessageKind::kHello) message->credit_bytes += queue_.TakeCollected();
     EncodeLocked(*std::move(message), &frame);
   }

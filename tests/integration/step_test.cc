@@ -75,16 +75,27 @@ class WatchedSender : public ExchangeSender {
   WatchedSender(std::shared_ptr<ExchangeSender> sender, EventLog* log)
       : sender_(std::move(sender)), log_(log) {}
   void Send(ExchangeMessage message, int priority) override {
-    if (message.kind == MessageKind::kPush) log_->Add(absl::StrCat("push ", message.shard));
+    if (message.kind == MessageKind::kPush) waiting_.push_back(absl::StrCat("push ", message.shard));
+    const bool may_wait = message.may_wait;
     sender_->Send(std::move(message), priority);
+    if (!may_wait) Leave();
   }
-  void Flush() override { sender_->Flush(); }
+  void Flush() override {
+    sender_->Flush();
+    Leave();
+  }
   void Grant(int64_t bytes) override { sender_->Grant(bytes); }
   void Close(absl::Status reason) override { sender_->Close(std::move(reason)); }
 
  private:
+  void Leave() {
+    for (std::string& push : waiting_) log_->Add(std::move(push));
+    waiting_.clear();
+  }
+
   const std::shared_ptr<ExchangeSender> sender_;
   EventLog* const log_;
+  std::vector<std::string> waiting_;  // the trainer's thread alone pushes
 };
 
 SyntheticJob MakeJob(int replicas) {
