@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/status.h"
 
 namespace tessera {
@@ -19,6 +21,9 @@ constexpr size_t kFrameReferredBytes = 1 << 20;
 constexpr size_t kFrameMessages = 64;
 // Messages that may wait do so until there are as many bytes of tensors.
 constexpr size_t kMostWaitingBytes = 1 << 20;
+// What is being written when a connection is closed has so long to leave, so that the peer learns the reason
+// behind it.
+constexpr absl::Duration kLastWrite = absl::Seconds(1);
 
 }  // namespace
 
@@ -92,8 +97,21 @@ void ExchangeConnection::Close(absl::Status reason) {
     close_reason_ = std::move(reason);
     queue_.Clear();
     if (finishing_) return;
-    const bool idle = writer_ != nullptr && !writing_ && (!reading_ || MayFinishWhileReading());
-    if (idle) return FinishLocked();  // in order: the peer learns the reason
+    if (writer_ != nullptr &&
+        (!reading_ || MayFinishWhileReading())) {  // in order: the peer learns the reason
+      if (!writing_) return FinishLocked();
+      overdue_.Set(thread_->queue(), absl::ToChronoTime(absl::Now() + kLastWrite),
+                   overdue_operation_.Begin(this));
+      return;
+    }
+  }
+  Cancel();
+}
+
+void ExchangeConnection::OnLastWriteOverdue(bool overdue) {
+  {
+    MutexLock lock(&mutex_);
+    if (!overdue || finishing_) return;
   }
   Cancel();
 }
@@ -208,11 +226,13 @@ absl::Status ExchangeConnection::ReceiveShared(const SharedMemoryHeader& shared,
 }
 
 void ExchangeConnection::MaybeFinishLocked() {
-  if (!reading_ && !writing_ && !finishing_) FinishLocked();
+  if (writing_ || finishing_) return;
+  if (!reading_ || (closed_ && writer_ != nullptr && MayFinishWhileReading())) FinishLocked();
 }
 
 void ExchangeConnection::FinishLocked() {
   finishing_ = true;
+  overdue_.Cancel();
   StartFinish(closed_, close_reason_);
 }
 

@@ -2,6 +2,7 @@
 // ends. common/rpc/exchange_client.h and server/grpc_exchange_server.h add how a call begins and ends.
 #pragma once
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/support/async_stream.h>
 #include <grpcpp/support/byte_buffer.h>
 
@@ -80,6 +81,7 @@ class ExchangeConnection : public ExchangeSender,
   void OnRead(bool ok);
   void OnWritten(bool ok);
   void OnFinished(bool ok);
+  void OnLastWriteOverdue(bool overdue);
   void RunDeferred() override;
   void Handle(const grpc::ByteBuffer& buffer);
   // Whether the messages that follow are to be handled too.
@@ -102,6 +104,8 @@ class ExchangeConnection : public ExchangeSender,
   Operation read_operation_{&ExchangeConnection::OnRead};
   Operation write_operation_{&ExchangeConnection::OnWritten};
   Operation finish_operation_{&ExchangeConnection::OnFinished};
+  Operation overdue_operation_{&ExchangeConnection::OnLastWriteOverdue};
+  grpc::Alarm overdue_;
 
   Mutex mutex_;  // guards the state below; taken last, no callback runs under it
   Writer* writer_ ABSL_GUARDED_BY(mutex_) = nullptr;
