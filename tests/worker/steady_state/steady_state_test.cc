@@ -49,10 +49,10 @@ class AnsweringServer : public ExchangeSender {
   }
   void Flush() override {}
   void Grant(int64_t) override {}
-  void Close(absl::Status) override {}
+  void Close(absl::Status) override { worker_ = nullptr; }  // they hold each other
 
  private:
-  const std::shared_ptr<ExchangeReceiver> worker_;
+  std::shared_ptr<ExchangeReceiver> worker_;
   std::vector<SharedTensor> weights_;
 };
 
