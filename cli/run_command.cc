@@ -149,7 +149,8 @@ int RunJob(const RunOptions& options, const Console& console) {
   RunSession session(*std::move(cluster), plan->job.cluster.lease, &*signals, console);
   const SessionEnd end = session.Run();
   absl::Status reported = ReportTrace(options, session, folder->path(), console);
-  reported.Update(Report(options, *plan, folder->path(), end, console));  // last: its last line is what to do next
+  reported.Update(
+      Report(options, *plan, folder->path(), end, console));  // last: its last line is what to do next
   if (!reported.ok()) return Complain(console, reported, kExitFailed);
   return ExitCode(end);
 }

@@ -30,8 +30,8 @@ struct ExchangeMessage {
   int64_t rewind = 0;
   int protocol_version = 0;
   std::string node;
-  absl::Status error;  // kError
-  TensorBytes tensor;  // kPush, kWeights
+  absl::Status error;     // kError
+  TensorBytes tensor;     // kPush, kWeights
   bool may_wait = false;  // others follow soon: it may leave with them, at the latest on Flush(); stays here
   int64_t queued_ns = 0;  // when it was queued, where sending is traced (common/trace); stays here
 };

@@ -20,9 +20,8 @@ class TensorMemory {
   virtual void Free(float* floats, size_t length) = 0;
 };
 
-// A block of float32 of fixed length, 64-byte aligned but where it is a part of another's memory; contents start
-// undefined.
-// Not thread-safe while written.
+// A block of float32 of fixed length, 64-byte aligned but where it is a part of another's memory; contents
+// start undefined. Not thread-safe while written.
 class TensorBuffer {
  public:
   // On the heap.

@@ -12,7 +12,8 @@ namespace tessera {
 // One connection. Messages come one at a time; answers may leave from any thread that completes a round.
 class ParameterService::Session : public ExchangeReceiver, public std::enable_shared_from_this<Session> {
  public:
-  Session(std::shared_ptr<ParameterService> service, std::shared_ptr<ExchangeSender> sender, const ExchangeTrace& trace)
+  Session(std::shared_ptr<ParameterService> service, std::shared_ptr<ExchangeSender> sender,
+          const ExchangeTrace& trace)
       : service_(std::move(service)), sender_(std::move(sender)), trace_(trace) {}
 
   void OnMessage(ExchangeMessage message) override {
@@ -77,7 +78,8 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
 
   absl::Status OnPush(ParameterStore& store, const ExchangeMessage& message) {
     const PushHeader header{message.shard, message.replicas, message.clock, message.version};
-    TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action, store.Push(header, message.tensor, trace_.receive));
+    TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action,
+                             store.Push(header, message.tensor, trace_.receive));
     service_->pushed_bytes_ += static_cast<int64_t>(message.tensor.size_bytes());
     if (action == ConsistencyPolicy::Action::kDropped) return SendDropped(store, message);
     if (message.wants_weights) {

@@ -30,8 +30,8 @@ absl::StatusOr<SharedTensor> InitialWeights(const ShardLayout& layout, ShardId i
     return weights;
   }
   for (const ShardSegment& segment : layout.Segments(id)) {
-    FillInitial(options.seed, layout.blocks()[shard.block].parameters[segment.parameter], segment.parameter_offset,
-                weights->span().subspan(segment.shard_offset, segment.length));
+    FillInitial(options.seed, layout.blocks()[shard.block].parameters[segment.parameter],
+                segment.parameter_offset, weights->span().subspan(segment.shard_offset, segment.length));
   }
   return weights;
 }
@@ -74,7 +74,8 @@ absl::Status CheckOptimizers(const ParameterStoreOptions& options) {
   };
   const std::vector<OptimizerSlot> slots = options.optimizer->slots();
   const std::vector<OptimizerSlot> undecayed = options.undecayed_optimizer->slots();
-  if (std::equal(slots.begin(), slots.end(), undecayed.begin(), undecayed.end(), same)) return absl::OkStatus();
+  if (std::equal(slots.begin(), slots.end(), undecayed.begin(), undecayed.end(), same))
+    return absl::OkStatus();
   return absl::InvalidArgumentError("parameter store: its two optimizers have different slots");
 }
 
@@ -179,7 +180,8 @@ std::vector<VersionBuffers> ParameterStore::MakeVersionBuffers(
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ParameterStore::Push(const PushHeader& header,
-                                                               const TensorBytes& gradient, TraceTrack trace) {
+                                                               const TensorBytes& gradient,
+                                                               TraceTrack trace) {
   TESSERA_ASSIGN_OR_RETURN(ShardState* const shard, Find(header.shard));
   return shard->Push(header, gradient, trace);
 }

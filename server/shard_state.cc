@@ -129,7 +129,8 @@ absl::Status ShardState::CheckPushLocked(const PushHeader& header, const TensorB
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ShardState::PushLocked(const PushHeader& header,
-                                                                 const TensorBytes& gradient, TraceTrack trace) {
+                                                                 const TensorBytes& gradient,
+                                                                 TraceTrack trace) {
   TESSERA_RETURN_IF_ERROR(CheckPushLocked(header, gradient));
   TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action,
                            policy_.OnPush(header.replicas, header.clock));

@@ -28,7 +28,8 @@ struct ServerPeer {
 enum class PushReply {
   kAcknowledgement,
   kWeights,         // for the next minibatch, as soon as the consistency policy lets these replicas read them
-  kSettledWeights,  // likewise, but only when every group has applied every round so far: the last ones of a run
+  kSettledWeights,  // likewise, but only when every group has applied every round so far: the last ones of a
+                    // run
 };
 
 struct ParameterClientOptions {
@@ -59,8 +60,9 @@ class ParameterClient {
   // Errors: kDeadlineExceeded, names the server; kFailedPrecondition, another protocol version; kUnavailable.
   absl::Status Connect(const Opener& opener, absl::Duration timeout);
 
-  // Asks for the weights for minibatch `clock` that have not come yet, on behalf of the replicas of `group` (an index
-  // into PulledWeights::groups()), the first layers first. `settled`: as PushReply::kSettledWeights.
+  // Asks for the weights for minibatch `clock` that have not come yet, on behalf of the replicas of `group`
+  // (an index into PulledWeights::groups()), the first layers first. `settled`: as
+  // PushReply::kSettledWeights.
   void Request(int group, Clock clock, bool settled);
 
   // Queues the gradient of a block, shard by shard, by reference; `replicas` are some of `group`. Blocks that

@@ -46,8 +46,9 @@ class PulledWeights {
   absl::Status Install(ShardId shard, ReplicaRange replicas, Clock clock, Version version,
                        const TensorBytes& tensor);
 
-  // The round of minibatch `clock` was closed on `shard` without the push of `replicas`: its weights for clock + 1 will
-  // not come; `round` is the shard's round now. Errors: kInvalidArgument, as Install, or a round not after `clock`; kFailedPrecondition, as Install.
+  // The round of minibatch `clock` was closed on `shard` without the push of `replicas`: its weights for
+  // clock + 1 will not come; `round` is the shard's round now. Errors: kInvalidArgument, as Install, or a
+  // round not after `clock`; kFailedPrecondition, as Install.
   absl::Status Drop(ShardId shard, ReplicaRange replicas, Clock clock, Clock round);
 
   // The whole block for minibatch `clock`, once all its shards have come, 64-byte aligned; to be read alone.
@@ -60,15 +61,16 @@ class PulledWeights {
   // servers.
   void Release(int group, Clock clock);
 
-  // Waits until some group's first block is there for the group's clock; of several such groups the one with the
-  // lowest clock, then the lowest index. What the first block waited for are pushes of steps that have begun, and a
-  // step that has begun ends by itself: it only waits for pushes of lower clocks. So a step that starts never waits
-  // for a replica that has not run yet. `clocks` is by group; kNoClock: not that group. Errors: as Wait.
+  // Waits until some group's first block is there for the group's clock; of several such groups the one with
+  // the lowest clock, then the lowest index. What the first block waited for are pushes of steps that have
+  // begun, and a step that has begun ends by itself: it only waits for pushes of lower clocks. So a step that
+  // starts never waits for a replica that has not run yet. `clocks` is by group; kNoClock: not that group.
+  // Errors: as Wait.
   static constexpr Clock kNoClock = -1;
   absl::StatusOr<int> WaitForAny(absl::Span<const Clock> clocks, absl::Time deadline);
 
-  // Waits until every shard has answered the push of minibatch clock - 1, with weights or a drop. Returns the clock to
-  // go on with: `clock` itself, or the furthest round that a shard told. Errors: as Wait.
+  // Waits until every shard has answered the push of minibatch clock - 1, with weights or a drop. Returns the
+  // clock to go on with: `clock` itself, or the furthest round that a shard told. Errors: as Wait.
   absl::StatusOr<Clock> WaitForAnswers(int group, Clock clock, absl::Time deadline);
   // Whether a shard dropped the push of minibatch clock - 1; after WaitForAnswers.
   bool WasDropped(int group, Clock clock) const;

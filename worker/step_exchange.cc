@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kGradientPoolBytes = size_t{1} << 30;
 constexpr size_t kGradientAlignment = 64;  // what a gradient may take beyond its floats
 constexpr size_t kGroupsUnderWay = 3;
-constexpr size_t kUntoldBytes = 4 << 20;   // servers tell a little late that they are done with a gradient
+constexpr size_t kUntoldBytes = 4 << 20;  // servers tell a little late that they are done with a gradient
 
 int CountWeightBlocks(const std::vector<ParameterBlock>& blocks) {
   return static_cast<int>(std::count_if(blocks.begin(), blocks.end(), [](const ParameterBlock& block) {

@@ -1,5 +1,5 @@
-// Binds an executor's blocks to the wire, for one minibatch of one replica at a time: weights are waited for, gradients
-// checked, clipped if the job asks for it, summed over the group's local replicas and pushed.
+// Binds an executor's blocks to the wire, for one minibatch of one replica at a time: weights are waited for,
+// gradients checked, clipped if the job asks for it, summed over the group's local replicas and pushed.
 #pragma once
 
 #include <memory>
@@ -29,15 +29,15 @@ class StepExchange : public nn::ParameterExchange {
   // `client` and `weights` outlive it. Gradients lie in `memory` while it has room (GradientBytes is enough);
   // null: on the heap. Waits and pushes are recorded in `trace`.
   StepExchange(const StepExchangeOptions& options, const nn::Graph& graph, ParameterClient* client,
-               PulledWeights* weights, std::shared_ptr<TensorMemory> memory,
-               TraceTrack trace = {});
+               PulledWeights* weights, std::shared_ptr<TensorMemory> memory, TraceTrack trace = {});
 
   // How many bytes the gradients of `blocks` need at once, where the replicas of `local` (LocalGroups, at
   // least one) of groups of `group` run; in asynchronous modes with many groups, but for rare moments.
   static size_t GradientBytes(const std::vector<ParameterBlock>& blocks, absl::Span<const ReplicaRange> local,
                               int32_t group);
 
-  // What follows is minibatch `clock` of `replica`, which is of `group` (an index into PulledWeights::groups()).
+  // What follows is minibatch `clock` of `replica`, which is of `group` (an index into
+  // PulledWeights::groups()).
   void Begin(int group, ReplicaId replica, Clock clock);
   // The step has computed all its gradients: none waits for another any more.
   void End() { client_->Flush(); }

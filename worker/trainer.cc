@@ -113,11 +113,12 @@ std::vector<BatchKey> Trainer::Upcoming(int group, BatchKey present) const {
 
 absl::StatusOr<Clock> Trainer::ClockAfter(int group, Clock clock) {
   if (!options_.may_be_dropped) return clock + 1;
-  TESSERA_ASSIGN_OR_RETURN(
-      const Clock next, parts_.weights->WaitForAnswers(group, clock + 1, absl::Now() + options_.patience));
+  TESSERA_ASSIGN_OR_RETURN(const Clock next,
+                           parts_.weights->WaitForAnswers(group, clock + 1, absl::Now() + options_.patience));
   const int64_t own = parts_.weights->WasDropped(group, clock + 1) ? 1 : 0;
   if (next > total_steps()) {
-    return absl::InternalError(absl::StrCat("a server's round is ", next, ", but the job ends at ", total_steps()));
+    return absl::InternalError(
+        absl::StrCat("a server's round is ", next, ", but the job ends at ", total_steps()));
   }
   if (own > 0) TESSERA_RETURN_IF_ERROR(Jump(group, next));
   RecordClock(group, next, /*dropped=*/own + (next - (clock + 1)));
@@ -127,8 +128,8 @@ absl::StatusOr<Clock> Trainer::ClockAfter(int group, Clock clock) {
 absl::Status Trainer::Jump(int group, Clock clock) {
   const bool at_end = clock == total_steps();
   parts_.client->Request(group, clock, /*settled=*/at_end);
-  // All of it, statistics too, which a step does not read: so no shard is behind when the first gradient is pushed, and
-  // shards differ by one round at most.
+  // All of it, statistics too, which a step does not read: so no shard is behind when the first gradient is
+  // pushed, and shards differ by one round at most.
   return at_end ? absl::OkStatus() : AwaitWeights(group, clock, absl::Now() + options_.patience);
 }
 

@@ -2,8 +2,9 @@
 // layer by layer, and evaluates its share at every epoch's end. Knows no transport, no coordinator and no
 // YAML.
 //
-// Replicas of one group go through a round together and share its weights. A worker that runs replicas of several
-// groups always takes the group with the lowest clock whose weights have begun to come. In sync there is one group.
+// Replicas of one group go through a round together and share its weights. A worker that runs replicas of
+// several groups always takes the group with the lowest clock whose weights have begun to come. In sync there
+// is one group.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,8 @@ struct TrainerOptions {
   Clock steps_per_epoch = 1;
   int64_t epochs = 1;
   uint32_t test_samples = 0;  // 0: no evaluation
-  // A round may be closed without our push (drop_stragglers): then go on with the servers' round. Each step waits for
-  // all answers to the one before.
+  // A round may be closed without our push (drop_stragglers): then go on with the servers' round. Each step
+  // waits for all answers to the one before.
   bool may_be_dropped = false;
   double clip_norm = 0;  // of a replica's gradient; 0: not clipped
   absl::Duration patience =
@@ -76,24 +77,24 @@ struct TrainerParts {
   BatchPrefetcher* train = nullptr;
   BatchLoader* test = nullptr;  // null without a test set
   ParameterClient* client = nullptr;
-  PulledWeights* weights = nullptr;  // of LocalGroups(options.local, options.group)
+  PulledWeights* weights = nullptr;                         // of LocalGroups(options.local, options.group)
   std::shared_ptr<TensorMemory> gradient_memory = nullptr;  // see StepExchange
-  TraceTrack trace = {};             // of the thread that calls Run
+  TraceTrack trace = {};                                    // of the thread that calls Run
 };
 
 // Run is called once, from one thread; progress() from any.
 class Trainer {
  public:
   // Called at every epoch's end with this worker's chunks of the evaluation at `clock`, in order; maybe none.
-  // With one group that drops nobody they are measured at exactly version `clock`; otherwise at the newest weights that
-  // have come here, and after the last epoch at the final ones. Errors end the run.
+  // With one group that drops nobody they are measured at exactly version `clock`; otherwise at the newest
+  // weights that have come here, and after the last epoch at the final ones. Errors end the run.
   using EvaluationSink = std::function<absl::Status(Clock clock, absl::Span<const EvaluationChunk> chunks)>;
 
   Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink);
 
-  // Trains all epochs; returns when every push of every replica of the job has been applied, and ours have been
-  // acknowledged. Errors: a loss, activation or gradient that is not finite (kOutOfRange, names layer and step); those
-  // of the client and the sink.
+  // Trains all epochs; returns when every push of every replica of the job has been applied, and ours have
+  // been acknowledged. Errors: a loss, activation or gradient that is not finite (kOutOfRange, names layer
+  // and step); those of the client and the sink.
   absl::Status Run();
 
   TrainerProgress progress() const;

@@ -44,9 +44,9 @@ absl::StatusOr<Training> Prepare(const JobSpec& job, const PaceOptions& pace, Tr
   TESSERA_ASSIGN_OR_RETURN(training.data, OpenJobData(job.data));
   TESSERA_ASSIGN_OR_RETURN(training.plan, MakeJobPlan(job, training.data));
   if (recorder != nullptr) recorder->NameShards(training.plan.layout);
-  TESSERA_ASSIGN_OR_RETURN(training.executor,
-                           nn::ExecutorRegistry::Create("device", job.device.kind, training.plan.graph,
-                                                        nn::ExecutorOptions{job.device.threads, training.trace}));
+  TESSERA_ASSIGN_OR_RETURN(training.executor, nn::ExecutorRegistry::Create(
+                                                  "device", job.device.kind, training.plan.graph,
+                                                  nn::ExecutorOptions{job.device.threads, training.trace}));
   if (IsPaced(pace)) {
     training.executor =
         std::make_unique<PacedExecutor>(std::move(training.executor), training.plan.graph, pace);
@@ -55,7 +55,8 @@ absl::StatusOr<Training> Prepare(const JobSpec& job, const PaceOptions& pace, Tr
                                                             job.train.replicas, job.train.batch_size));
   TESSERA_ASSIGN_OR_RETURN(const Normalization normalization,
                            MakeNormalization(job.data.normalize, *training.data.train));
-  TESSERA_ASSIGN_OR_RETURN(BatchLoader train, BatchLoader::Create(training.data.train, normalization, MakeAugmentation(job)));
+  TESSERA_ASSIGN_OR_RETURN(BatchLoader train,
+                           BatchLoader::Create(training.data.train, normalization, MakeAugmentation(job)));
   training.train_batches = std::make_unique<BatchPrefetcher>(std::move(sampler), train, recorder);
   if (training.data.test != nullptr) {
     TESSERA_ASSIGN_OR_RETURN(BatchLoader test, BatchLoader::Create(training.data.test, normalization));
@@ -175,9 +176,9 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group),
                                                  KeepOf(options));
   const std::vector<ExchangeTrace> traces = TracesOf(map, training->trace.recorder);
-  TESSERA_ASSIGN_OR_RETURN(
-      const std::shared_ptr<ParameterClient> client,
-      ParameterClient::Create({agent->name(), map.term(), options.may_be_dropped}, plan.layout, Servers(map, traces), weights));
+  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ParameterClient> client,
+                           ParameterClient::Create({agent->name(), map.term(), options.may_be_dropped},
+                                                   plan.layout, Servers(map, traces), weights));
   client->set_on_lost([lost_node](const ServerPeer& peer) { *lost_node = peer.node_id; });
   // The agent's threads may still be in these calls when we return: they share what they touch.
   agent->set_on_end([client](absl::Status end) {
@@ -203,7 +204,8 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
 
   absl::Status status = client->Connect(
       [&](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
-        return transport.Open(map.servers(static_cast<int>(server)).address(), std::move(receiver), traces[server]);
+        return transport.Open(map.servers(static_cast<int>(server)).address(), std::move(receiver),
+                              traces[server]);
       },
       kConnectTimeout);
   if (status.ok()) status = trainer->Run();
@@ -215,7 +217,8 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   return status;
 }
 
-absl::Status Work(NodeAgent* agent, const PaceOptions& pace, TraceRecorder* recorder, std::atomic<int>* lost_node) {
+absl::Status Work(NodeAgent* agent, const PaceOptions& pace, TraceRecorder* recorder,
+                  std::atomic<int>* lost_node) {
   TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
   TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job, pace, recorder));
   TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap());

@@ -13,9 +13,9 @@
 namespace tessera {
 namespace {
 
-// A frame with so many bytes of tensors takes no more messages: two shards of the usual size are better off in two. What
-// goes by reference takes nothing in it, but must not use up the peer's whole credit at once: the peer grants anew when it
-// has handled a frame, and the wire would idle meanwhile.
+// A frame with so many bytes of tensors takes no more messages: two shards of the usual size are better off
+// in two. What goes by reference takes nothing in it, but must not use up the peer's whole credit at once:
+// the peer grants anew when it has handled a frame, and the wire would idle meanwhile.
 constexpr size_t kFrameTensorBytes = 64 << 10;
 constexpr size_t kFrameReferredBytes = 1 << 20;
 constexpr size_t kFrameMessages = 64;
@@ -132,7 +132,8 @@ void ExchangeConnection::PumpLocked() {
   if (writing_ || writer_ == nullptr || finishing_) return;
   FrameWriter frame;
   size_t bytes = 0;  // of tensors, however they go
-  while (frame.messages() < kFrameMessages && frame.tensor_bytes() < kFrameTensorBytes && bytes < kFrameReferredBytes) {
+  while (frame.messages() < kFrameMessages && frame.tensor_bytes() < kFrameTensorBytes &&
+         bytes < kFrameReferredBytes) {
     std::optional<ExchangeMessage> message = queue_.Next();
     if (!message.has_value()) break;
     bytes += message->tensor.size_bytes();

@@ -3,8 +3,8 @@
 
 namespace tessera {
 
-// No frame is larger: at most one shard of more than 64 KiB, of at most 16 MiB (the range of cluster.shard_bytes), and
-// headers far below 1 MiB.
+// No frame is larger: at most one shard of more than 64 KiB, of at most 16 MiB (the range of
+// cluster.shard_bytes), and headers far below 1 MiB.
 inline constexpr int kMaxMessageBytes = 32 * 1024 * 1024;
 
 // A silent peer is noticed after at most their sum, also where TCP would take minutes.

@@ -589,7 +589,8 @@ TEST_F(GrpcExchange, HealthAndReflectionAreThere) {
   EXPECT_TRUE(reflection.Finish().ok());
 }
 
-// gRPC's callback API brings threads that poll every connection of the process, and read tensors in turn with ours.
+// gRPC's callback API brings threads that poll every connection of the process, and read tensors in turn with
+// ours.
 TEST_F(GrpcExchange, NoThreadsButOursPollTheStreams) {
   Serve(MakeTestStore(1));
   EXPECT_EQ(Stats().min_version(), 0);

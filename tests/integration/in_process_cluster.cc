@@ -137,14 +137,14 @@ class Cluster {
         const std::unique_ptr<ParameterClient> client,
         ParameterClient::Create({absl::StrCat("worker ", worker), 1, train.consistency.drop_stragglers > 0},
                                 plan_.layout, peers, weights));
-    Trainer trainer(
-        options, {plan_.graph, executor.get(), &train_batches, &test, client.get(), weights.get(),
-                  outbox == nullptr ? nullptr : outbox->segment()},
-        [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
-          MutexLock lock(&mutex_);
-          chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
-          return absl::OkStatus();
-        });
+    Trainer trainer(options,
+                    {plan_.graph, executor.get(), &train_batches, &test, client.get(), weights.get(),
+                     outbox == nullptr ? nullptr : outbox->segment()},
+                    [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
+                      MutexLock lock(&mutex_);
+                      chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
+                      return absl::OkStatus();
+                    });
     TESSERA_RETURN_IF_ERROR(client->Connect(
         [&](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
           const std::shared_ptr<ExchangeSender> sender =

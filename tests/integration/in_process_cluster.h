@@ -41,9 +41,9 @@ struct InProcessResult {
   int64_t shared_memory_bytes = 0;    // of both, as the workers count them
   int64_t shared_memory_refused = 0;  // tensors that found no room in their process's segment
   int64_t installed_bytes = 0;        // copied into place by workers; the rest was read where it lay
-  int64_t accumulated_bytes = 0;  // copied into an accumulator by servers
-  int64_t replica_pushes = 0;     // applied, over all shards
-  int64_t staleness_sum = 0;      // of them, in versions
+  int64_t accumulated_bytes = 0;      // copied into an accumulator by servers
+  int64_t replica_pushes = 0;         // applied, over all shards
+  int64_t staleness_sum = 0;          // of them, in versions
   int64_t staleness_max = 0;
   int64_t clock_lead_max = 0;
   // Over all shards and replicas: minibatches of one replica that one shard applied.

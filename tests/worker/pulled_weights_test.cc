@@ -88,7 +88,8 @@ TEST(PulledWeights, AnswersThatDoNotFitAreRefusedByName) {
   EXPECT_EQ(weights.Install(1, kReplicas, -1, 0, Values({1})).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(weights.Install(1, kReplicas, 3, 0, Values({1})).code(), absl::StatusCode::kFailedPrecondition)
       << "it would overwrite the generation in use";
-  EXPECT_EQ(weights.Install(1, kReplicas, INT64_MAX, 0, Values({1})).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(weights.Install(1, kReplicas, INT64_MAX, 0, Values({1})).code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(PulledWeights, AWaiterIsWokenByTheLastShardAndByAFailure) {

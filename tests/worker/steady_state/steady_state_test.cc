@@ -1,5 +1,5 @@
-// A worker's steps take the memory of tensors from pools: once all is warm, none comes from the heap. (The executor's own
-// part has a test beside it; this is what surrounds it.)
+// A worker's steps take the memory of tensors from pools: once all is warm, none comes from the heap. (The
+// executor's own part has a test beside it; this is what surrounds it.)
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -23,7 +23,8 @@ constexpr Clock kSteps = 20;
 // Answers every push at once, with weights that it always has.
 class AnsweringServer : public ExchangeSender {
  public:
-  AnsweringServer(const ShardLayout& layout, std::shared_ptr<ExchangeReceiver> worker) : worker_(std::move(worker)) {
+  AnsweringServer(const ShardLayout& layout, std::shared_ptr<ExchangeReceiver> worker)
+      : worker_(std::move(worker)) {
     for (const Shard& shard : layout.shards()) {
       auto weights = std::make_shared<TensorBuffer>(static_cast<size_t>(shard.length));
       std::fill(weights->span().begin(), weights->span().end(), 0.5F);
@@ -96,14 +97,15 @@ class SteadyState : public testing::TestWithParam<double> {
         absl::Seconds(10));
     EXPECT_TRUE(connected.ok()) << connected;
     exchange_ = std::make_unique<StepExchange>(
-        StepExchangeOptions{kReplicas.size(), 1000, /*clip_norm=*/GetParam(), absl::Seconds(10)}, *graph_, client_.get(),
-        weights_.get(), /*memory=*/nullptr);
+        StepExchangeOptions{kReplicas.size(), 1000, /*clip_norm=*/GetParam(), absl::Seconds(10)}, *graph_,
+        client_.get(), weights_.get(), /*memory=*/nullptr);
     client_->Request(0, 0, false);
   }
 
   static std::shared_ptr<const nn::Graph> MakeGraph() {
     const auto lenet5 = nn::ZooRegistry::Create("model", "lenet5", Options());
-    return std::make_shared<const nn::Graph>(*nn::Graph::Create((*lenet5)->Layers({1, 28, 28}, 10), {1, 28, 28}, 10));
+    return std::make_shared<const nn::Graph>(
+        *nn::Graph::Create((*lenet5)->Layers({1, 28, 28}, 10), {1, 28, 28}, 10));
   }
 
   BatchPrefetcher MakePrefetcher() const {
