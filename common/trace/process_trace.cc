@@ -31,11 +31,7 @@ std::string Microseconds(int64_t ns) { return absl::StrFormat("%d.%03d", ns / 10
 class EventWriter {
  public:
   EventWriter(const TraceRecorder::Contents& contents, int64_t pid, std::ostream& out)
-      : contents_(contents),
-        layers_(AllQuoted(contents.layers)),
-        shards_(AllQuoted(contents.shards)),
-        pid_(pid),
-        out_(out) {}
+      : layers_(AllQuoted(contents.layers)), shards_(AllQuoted(contents.shards)), pid_(pid), out_(out) {}
 
   void Metadata(const char* name, size_t tid, const std::string& args) {
     Line(absl::StrCat(R"({"ph":"M","name":")", name, R"(","pid":)", pid_, R"(,"tid":)", tid, R"(,"args":{)",
@@ -96,7 +92,6 @@ class EventWriter {
     first_ = false;
   }
 
-  const TraceRecorder::Contents& contents_;
   const std::vector<std::string> layers_, shards_;
   const int64_t pid_;
   std::ostream& out_;
