@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/tensor_bytes.h"
@@ -13,7 +14,25 @@
 
 namespace tessera {
 
-enum class MessageKind { kHello, kPush, kRead, kWeights, kAck, kError, kCredit, kDropped };
+enum class MessageKind {
+  kHello,
+  kPush,
+  kRead,
+  kWeights,
+  kAck,
+  kError,
+  kCredit,
+  kDropped,
+  kPending,
+  kUnknown
+};
+
+// Over the shards of a server, the smallest and the largest clock that a replica's next push has.
+struct ClockRange {
+  Clock first = 0;
+  Clock last = 0;
+  friend bool operator==(const ClockRange&, const ClockRange&) = default;
+};
 
 // One message; proto/parameter_service.proto says which fields a kind uses.
 struct ExchangeMessage {
@@ -25,13 +44,15 @@ struct ExchangeMessage {
   bool wants_weights = false;
   bool latest = false;
   bool settled = false;
+  bool probe = false;
   int64_t credit_bytes = 0;
   int64_t term = 0;
   int64_t rewind = 0;
   int protocol_version = 0;
   std::string node;
-  absl::Status error;     // kError
-  TensorBytes tensor;     // kPush, kWeights
+  std::vector<ClockRange> next_clocks;  // kHello of a server: by replica
+  absl::Status error;                   // kError
+  TensorBytes tensor;                   // kPush, kWeights
   bool may_wait = false;  // others follow soon: it may leave with them, at the latest on Flush(); stays here
   int64_t queued_ns = 0;  // when it was queued, where sending is traced (common/trace); stays here
 };

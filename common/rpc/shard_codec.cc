@@ -47,6 +47,10 @@ absl::StatusOr<MessageKind> FromWire(wire::MessageKind kind) {
       return MessageKind::kCredit;
     case wire::DROPPED:
       return MessageKind::kDropped;
+    case wire::PENDING:
+      return MessageKind::kPending;
+    case wire::UNKNOWN:
+      return MessageKind::kUnknown;
     default:
       return absl::InvalidArgumentError(absl::StrCat("unknown message kind ", static_cast<int>(kind)));
   }
@@ -70,6 +74,10 @@ wire::MessageKind ToWire(MessageKind kind) {
       return wire::CREDIT;
     case MessageKind::kDropped:
       return wire::DROPPED;
+    case MessageKind::kPending:
+      return wire::PENDING;
+    case MessageKind::kUnknown:
+      return wire::UNKNOWN;
   }
   return wire::MESSAGE_KIND_UNSPECIFIED;
 }
@@ -129,6 +137,11 @@ wire::ShardHeader ToHeader(const ExchangeMessage& message) {
   header.set_rewind(message.rewind);
   header.set_protocol_version(message.protocol_version);
   header.set_node(message.node);
+  header.set_probe(message.probe);
+  for (const ClockRange& clocks : message.next_clocks) {
+    header.add_first_clock(clocks.first);
+    header.add_last_clock(clocks.last);
+  }
   if (!message.error.ok()) {
     header.set_error_code(static_cast<int>(message.error.code()));
     header.set_error_message(std::string(message.error.message()));
@@ -161,6 +174,14 @@ absl::StatusOr<ExchangeMessage> FromHeader(const wire::ShardHeader& header) {
   message.rewind = header.rewind();
   message.protocol_version = header.protocol_version();
   message.node = header.node();
+  message.probe = header.probe();
+  if (header.first_clock_size() != header.last_clock_size()) {
+    return absl::InvalidArgumentError(absl::StrCat("clocks of ", header.first_clock_size(), " and of ",
+                                                   header.last_clock_size(), " replicas"));
+  }
+  for (int replica = 0; replica < header.first_clock_size(); ++replica) {
+    message.next_clocks.push_back({header.first_clock(replica), header.last_clock(replica)});
+  }
   message.error = absl::Status(static_cast<absl::StatusCode>(header.error_code()), header.error_message());
   return message;
 }
