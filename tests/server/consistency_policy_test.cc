@@ -532,18 +532,22 @@ TEST(ConsistencyPolicy, ARestoredPolicyAnswersAsBeforeAndHoldsNothing) {
 
 TEST(ConsistencyPolicy, ARestoredPolicyKnowsTheSlowestGroup) {
   RunScript({.replicas = 3, .group = 1, .staleness = 1}, R"(
-    push 0 @0 -> apply 1
-    push 1 @0 -> apply 1
-    push 0 @1 -> apply 1
-    restart   -> ok
-    read 0 @2 -> no
-    read 1 @1 -> yes
-    settled @1 -> no
-    push 2 @0 -> apply 1
-    read 0 @2 -> yes
+    push 0 @0  -> apply 1
+    push 1 @0  -> apply 1
+    push 2 @0  -> apply 1
+    push 0 @1  -> apply 1
+    push 1 @1  -> apply 1
+    push 0 @2  -> apply 1
+    restart    -> ok
+    read 0 @3  -> no
+    read 1 @2  -> yes
     settled @1 -> yes
-    push 0 @2 -> apply 1
-    lead 0    -> 1
+    settled @2 -> no
+    push 2 @1  -> apply 1
+    read 0 @3  -> yes
+    settled @2 -> yes
+    push 0 @3  -> apply 1
+    lead 0     -> 1
   )");
 }
 
