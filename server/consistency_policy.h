@@ -63,7 +63,7 @@ class ConsistencyPolicy {
   // clocks, or, where nobody is dropped, a drop or a replica behind its group.
   static absl::StatusOr<ConsistencyPolicy> Restore(const ConsistencyOptions& options,
                                                    const PolicySnapshot& snapshot);
-  static constexpr Clock kMaxClock = Clock{1} << 48;  // of a snapshot: no run gets there
+  static constexpr Clock kMaxClock = Clock{1} << 32;  // of a snapshot: no run gets there
 
   // Replaces the units, when replicas move between workers. An open round stays open for now, even if it is
   // complete under the new units: it closes with the next push that leaves no unit begun, at the latest when
