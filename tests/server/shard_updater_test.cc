@@ -163,7 +163,7 @@ TEST(ShardUpdater, SlotsAreCopiesByNameInTheirOrder) {
   ShardUpdater updater(RuleWithState("adam", true), kElements, {{0, kElements, false}});
   const Floats next = Step(updater, Floats(kElements, 1), Floats(kElements, 2), 1);
   const auto slots = updater.Slots();
-  EXPECT_EQ(NamesOf(slots), (std::vector<std::string>{"exp_avg", "exp_avg_sq", "mean_square"}));
+  ASSERT_EQ(NamesOf(slots), (std::vector<std::string>{"exp_avg", "exp_avg_sq", "mean_square"}));
   const Floats before = Values(*slots[0].values);
   EXPECT_NE(before, Floats(kElements, 0));
   EXPECT_NE(Values(*slots[2].values), Floats(kElements, 0));
@@ -178,6 +178,7 @@ TEST(ShardUpdater, GoesOnWithItsSlotsInAnyOrder) {
   ShardUpdater updater(RuleWithState("adam", true), kElements, {{0, kElements, false}});
   const Floats weights = Step(updater, Floats(kElements, 1), RandomFloats(random, kElements), 1);
   auto slots = updater.Slots();
+  ASSERT_EQ(slots.size(), 3U);
   std::reverse(slots.begin(), slots.end());
   ShardUpdater restored(RuleWithState("adam", true), kElements, {{0, kElements, false}});
   ASSERT_TRUE(restored.SetSlots(slots).ok());
