@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,9 +33,9 @@ struct CheckpointWriterOptions {
 // Thread-safe.
 class CheckpointWriter {
  public:
-  // Called from the writer's thread, once for each clock: the part, or why there is none (those of
-  // WriteCheckpointPart; kAborted, two newer checkpoints were begun before this one was whole). May take its
-  // time; no new snapshot waits for it.
+  // Called from the writer's thread: the part of a clock, or why there is none (those of WriteCheckpointPart;
+  // kAborted, newer checkpoints overtook it before it was whole). May take its time; no snapshot waits for
+  // it.
   using Report = std::function<void(Clock, absl::StatusOr<CheckpointFileInfo>)>;
 
   // At most so many clocks are collected or written at a time; the next one drops the oldest.
@@ -55,9 +56,11 @@ class CheckpointWriter {
 
   void Run();
   bool IsWhole(const Cut& cut) const { return cut.size() == options_.shards.size(); }
-  void MakeRoomLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasWorkLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<CheckpointFileInfo> Write(Clock clock, const Cut& cut) const;
+  void DropOldestLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasWholeCutLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The oldest; older ones that are not whole are dropped.
+  std::pair<Clock, Cut> TakeWholeCutLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<CheckpointFileInfo> Write(Clock clock, Cut cut) const;
 
   const CheckpointWriterOptions options_;
   const Report report_;

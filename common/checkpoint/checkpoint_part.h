@@ -53,8 +53,9 @@ absl::StatusOr<std::vector<ShardSnapshot>> ReadCheckpointPart(const std::string&
                                                               const CheckpointFileInfo& file,
                                                               const ShardLayout& layout);
 
-// The shards `wanted`, in this order, out of whichever of `files` have them; the other files and tensors are
-// not read. Errors: those of ReadCheckpointPart; kDataLoss, no file has a wanted shard.
+// The shards `wanted`, each once, in this order, out of whichever of `files` have them; the other files and
+// tensors are not read. Errors: those of ReadCheckpointPart; kDataLoss, no file has a wanted shard, or two
+// have it.
 absl::StatusOr<std::vector<ShardSnapshot>> ReadCheckpointShards(const std::string& folder,
                                                                 absl::Span<const CheckpointFileInfo> files,
                                                                 const ShardLayout& layout,
