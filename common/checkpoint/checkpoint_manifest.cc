@@ -72,7 +72,7 @@ absl::StatusOr<ParameterSpec> ParseParameter(const Json& json, const std::string
   parameter.init.kind = object.Bool("uniform") ? Initializer::Kind::kUniform : Initializer::Kind::kConstant;
   const double value = object.Number("value");
   if (std::abs(value) > std::numeric_limits<float>::max()) object.Refuse("value", "is no float32");
-  TESSERA_RETURN_IF_ERROR(object.Finish());
+  TESSERA_RETURN_IF_ERROR(object.status());
   parameter.init.value = static_cast<float>(value);
   if (!TakeElements(parameter.shape, left)) object.Refuse("shape", "is too large");
   TESSERA_RETURN_IF_ERROR(object.Finish());
@@ -197,6 +197,7 @@ absl::StatusOr<CheckpointManifest> ParseManifest(const std::string& text) {
   manifest.job_yaml = object.Text("job_yaml");
   manifest.shard_bytes = object.Integer("shard_bytes", sizeof(float), kMaxShardBytes);
   manifest.created = ParseTime(object, "created");
+  TESSERA_RETURN_IF_ERROR(object.status());
   TESSERA_ASSIGN_OR_RETURN(manifest.layout, ParseLayout(object, manifest.shard_bytes));
   const auto shards = static_cast<int64_t>(manifest.layout.shards().size());
   TESSERA_ASSIGN_OR_RETURN(manifest.files, ParseFiles(object, shards));

@@ -35,6 +35,8 @@ class JsonObject {
   std::string ElementName(const char* key, size_t index) const;
 
   void Refuse(const char* key, const std::string& what);
+  // kDataLoss: the first error so far.
+  const absl::Status& status() const { return status_; }
   // kDataLoss: the first error, or a key that was not asked for.
   absl::Status Finish();
 
