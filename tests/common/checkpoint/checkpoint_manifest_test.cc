@@ -139,6 +139,15 @@ TEST(CheckpointManifest, WithWrongValuesIsRefused) {
   }
 }
 
+TEST(CheckpointManifest, OfAModelTooLargeToAddUpIsRefused) {
+  Json json = ExampleJson();
+  json["shard_bytes"] = int64_t{1} << 50;
+  for (Json& parameter : json["blocks"][0]["parameters"]) parameter["shape"] = {int64_t{1} << 50};
+  const absl::Status status = ParseManifest(json.dump()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("`blocks[0].parameters[1].shape` is too large"));
+}
+
 TEST(CheckpointManifest, NamesTheElementThatIsWrong) {
   EXPECT_THAT(std::string(StatusWith("/files/1/bytes", -1).message()), HasSubstr("`files[1].bytes`"));
   EXPECT_THAT(std::string(StatusWith("/blocks/0/parameters/1/name", 1).message()),

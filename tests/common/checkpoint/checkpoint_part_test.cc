@@ -23,6 +23,12 @@ using ::testing::HasSubstr;
 
 constexpr char kName[] = "server-0-a.safetensors";
 
+// Of shard 1, "fc [16,20)".
+constexpr char kRecord[] =
+    R"({"format":1,"shards":[{"shard":1,"version":3,"applied_pushes":6,"group_clocks":[3],)"
+    R"("replica_clocks":[3,3],"applied":[3,3],"dropped":0,"slots":[]}]})";
+constexpr char kTensor[] = R"({"dtype":"F32","shape":[4],"data_offsets":[0,16]})";
+
 class CheckpointPart : public testing::Test {
  protected:
   CheckpointFileInfo Write(const std::vector<ShardSnapshot>& shards) {
@@ -46,20 +52,20 @@ class CheckpointPart : public testing::Test {
     WriteText(path_, absl::StrCat(bytes, header, std::string(data_bytes, '\0')));
     return ReadStatus(InfoOfDisk({1}));
   }
-  // A file that has shard 1, but for `key` of its record, which is `value`.
+  // Of a file with `record` in its metadata and `tensor` as the weights of shard 1.
+  absl::Status StatusOfFile(const std::string& record, const std::string& tensor, size_t data_bytes) const {
+    return StatusOfHeader(absl::StrCat(R"({"__metadata__":{"tessera_checkpoint":")",
+                                       absl::StrReplaceAll(record, {{"\"", "\\\""}}),
+                                       R"("},"fc [16,20)/weights":)", tensor, "}"),
+                          data_bytes);
+  }
+  // Of a file that is right, but for `key` of its record, which is `value`.
   absl::Status StatusOfRecord(const std::string& key, const std::string& value) const {
-    std::string record =
-        R"({"format":1,"shards":[{"shard":1,"version":3,"applied_pushes":6,"group_clocks":[3],)"
-        R"("replica_clocks":[3,3],"applied":[3,3],"dropped":0,"slots":[]}]})";
+    std::string record = kRecord;
     const size_t begin = record.find(absl::StrCat("\"", key, "\":")) + key.size() + 3;
-    const size_t end = record[begin] == '[' && key != "shards" ? record.find(']', begin) + 1
-                                                               : record.find_first_of(",}", begin);
-    if (!key.empty()) record.replace(begin, end - begin, value);
-    return StatusOfHeader(
-        absl::StrCat(R"({"__metadata__":{"tessera_checkpoint":")",
-                     absl::StrReplaceAll(record, {{"\"", "\\\""}}),
-                     R"("},"fc [16,20)/weights":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"),
-        16);
+    const size_t end = record[begin] == '[' ? record.find(']', begin) + 1 : record.find_first_of(",}", begin);
+    record.replace(begin, end - begin, value);
+    return StatusOfFile(record, kTensor, 16);
   }
 
   const ShardLayout layout_ = SmallLayout();
@@ -206,7 +212,26 @@ TEST_F(CheckpointPart, RefusesShardsOfAnotherModel) {
 }
 
 TEST_F(CheckpointPart, TakesAHandMadeRecordThatIsRight) {
-  EXPECT_TRUE(StatusOfRecord("", "").ok()) << StatusOfRecord("", "");
+  EXPECT_TRUE(StatusOfFile(kRecord, kTensor, 16).ok()) << StatusOfFile(kRecord, kTensor, 16);
+}
+
+TEST_F(CheckpointPart, RefusesTensorsThatAreNotAsLongAsTheirShard) {
+  for (const char* tensor : {R"({"dtype":"F32","shape":[8],"data_offsets":[0,32]})",
+                             R"({"dtype":"F32","shape":[8,1],"data_offsets":[0,32]})",
+                             R"({"dtype":"F64","shape":[4],"data_offsets":[0,32]})",
+                             R"({"dtype":"I32","shape":[8],"data_offsets":[0,32]})"}) {
+    const absl::Status status = StatusOfFile(kRecord, tensor, 32);
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << tensor;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("`fc [16,20)/weights`"));
+  }
+}
+
+TEST_F(CheckpointPart, RefusesTensorsThatBelongToNoShard) {
+  const std::string more =
+      absl::StrCat(kTensor, R"(,"x":{"dtype":"F32","shape":[1],"data_offsets":[16,20]})");
+  const absl::Status status = StatusOfFile(kRecord, more, 20);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("tensors that belong to no shard"));
 }
 
 TEST_F(CheckpointPart, RefusesRecordsThatAreNot) {
