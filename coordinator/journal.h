@@ -10,6 +10,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -64,6 +66,10 @@ class Journal {
   absl::Status WriteAnew(std::optional<absl::string_view> state);
   absl::Status Insert(sqlite3* database, absl::string_view state);
   absl::Status SaveInPlace(absl::string_view state);
+  // Of the states in the file, as far as they can be read, the newest first.
+  std::vector<int64_t> Sequences();
+  // Nothing if that state is damaged. Errors: kUnavailable, the system cannot read.
+  absl::StatusOr<std::optional<std::string>> Read(int64_t sequence);
   absl::Status Run(sqlite3* database, const char* sql);
   // What SQLite has answered about `database`, as ours.
   absl::Status ErrorOf(sqlite3* database, absl::string_view action) const;
