@@ -30,6 +30,7 @@ struct Training {
   std::unique_ptr<BatchPrefetcher> train_batches;
   std::unique_ptr<BatchLoader> test_loader;
   TraceTrack trace;  // of the thread that trains
+  std::shared_ptr<LinkFaults> faults;
 };
 
 bool IsPaced(const PaceOptions& pace) {
@@ -170,7 +171,7 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   const JobPlan& plan = training->plan;
   const TrainerOptions options = OptionsOf(plan, {replicas.front(), replicas.back()});
   const std::shared_ptr<Outbox> outbox = MakeOutbox(plan, options);
-  ExchangeClient transport(outbox);
+  ExchangeClient transport(outbox, std::make_shared<InboundLinks>(), training->faults);
   auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group),
                                                  KeepOf(options));
   const std::vector<ExchangeTrace> traces = TracesOf(map, training->trace.recorder);
@@ -214,9 +215,11 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   return status;
 }
 
-absl::Status Work(NodeAgent* agent, const PaceOptions& pace, TraceRecorder* recorder) {
+absl::Status Work(NodeAgent* agent, const PaceOptions& pace, const std::shared_ptr<LinkFaults>& faults,
+                  TraceRecorder* recorder) {
   TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
   TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job, pace, recorder));
+  training.faults = faults;
   TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap(/*after_term=*/0));
   TESSERA_RETURN_IF_ERROR(CheckSameData(training.plan, map));
   agent->Adopted(map);
@@ -238,7 +241,9 @@ absl::Status Work(NodeAgent* agent, const PaceOptions& pace, TraceRecorder* reco
 
 absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* signals) {
   TESSERA_ASSIGN_OR_RETURN(ProcessTrace trace, ProcessTrace::Create(options.trace_file));
+  const std::shared_ptr<LinkFaults> faults = LinkFaults::Create(options.faults);
   NodeOptions node;
+  node.faults = faults;
   node.coordinator = options.coordinator;
   node.patience = options.patience;
   node.kind = wire::WORKER;
@@ -248,10 +253,11 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
   spdlog::info("{} joined", agent->name());
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
-  const absl::Status own = Work(agent.get(), options.pace, trace.recorder());
+  const absl::Status own = Work(agent.get(), options.pace, faults, trace.recorder());
   const absl::Status status = agent->Conclude(own);
   signals->Watch({});
   agent->Leave();
+  if (faults != nullptr) spdlog::info("{}", faults->Summary());
   const absl::Status traced = trace.Write(agent->name());
   return status.ok() ? traced : status;
 }

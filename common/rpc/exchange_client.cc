@@ -55,8 +55,12 @@ class ExchangeClient::Connection : public ExchangeConnection {
   Operation start_operation_{static_cast<Operation::Handler>(&Connection::OnStarted)};
 };
 
-ExchangeClient::ExchangeClient(std::shared_ptr<Outbox> outbox)
-    : outbox_(std::move(outbox)), thread_(std::make_unique<grpc::CompletionQueue>()) {}
+ExchangeClient::ExchangeClient(std::shared_ptr<Outbox> outbox, std::shared_ptr<InboundLinks> inbound,
+                               std::shared_ptr<LinkFaults> faults)
+    : outbox_(std::move(outbox)),
+      inbound_(std::move(inbound)),
+      faults_(std::move(faults)),
+      thread_(std::make_unique<grpc::CompletionQueue>()) {}
 
 ExchangeClient::~ExchangeClient() {
   std::vector<std::weak_ptr<Connection>> connections;
@@ -80,7 +84,7 @@ std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address,
     connections_.push_back(connection);
   }
   connection->Begin();
-  return connection;
+  return WithFaults(faults_.get(), std::move(connection));
 }
 
 }  // namespace tessera
