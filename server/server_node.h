@@ -7,7 +7,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/fault/link_faults.h"
 #include "common/rpc/listener.h"
+#include "common/rpc/node_agent.h"
 #include "common/shard_layout.h"
 #include "common/signal_watcher.h"
 #include "config/job_spec.h"
@@ -16,9 +18,11 @@
 namespace tessera {
 
 struct ServerNodeOptions {
-  std::string coordinator;  // host:port
+  std::string coordinator;  // host:port, several separated by commas
+  absl::Duration patience = kDefaultPatience;
   ListenOptions listen;
   int threads = 1;  // completion queues
+  FaultOptions faults;     // of its links, on purpose
   std::string trace_file;  // where the trace goes, or ""
 };
 
