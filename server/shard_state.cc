@@ -20,19 +20,21 @@ TraceArgs ArgsOf(const PushHeader& push, const TensorBytes& gradient) {
 
 }  // namespace
 
-ShardState::ShardState(std::string description, ConsistencyPolicy policy, ShardUpdater updater,
-                       SharedTensor weights, VersionBuffers versions, Shared shared)
-    : description_(std::move(description)),
-      options_(policy.options()),
-      length_(weights->size()),
-      exact_versions_(policy.num_groups() == 1 && options_.drop_stragglers == 0),
+ShardState::ShardState(ShardId id, std::string description, ShardStart start, ShardUpdater updater,
+                       VersionBuffers versions, Shared shared)
+    : id_(id),
+      description_(std::move(description)),
+      options_(start.policy.options()),
+      length_(start.at.weights->size()),
+      exact_versions_(start.policy.num_groups() == 1 && options_.drop_stragglers == 0),
       keeps_reads_(updater.rule().correction.compensates()),
       shared_(std::move(shared)),
-      policy_(std::move(policy)),
+      policy_(std::move(start.policy)),
       trees_(policy_.num_groups(), ReductionTree(options_.group, length_, shared_.pool)),
       versions_(std::move(versions)),
-      current_{0, std::move(weights)},
+      current_(std::move(start.at)),
       updater_(std::move(updater)),
+      applied_pushes_(start.applied_pushes),
       base_versions_(options_.replicas, kNone),
       reads_(keeps_reads_ ? options_.replicas : 0) {
   TESSERA_CHECK(updater_.length() == length_);
@@ -42,11 +44,16 @@ absl::StatusOr<ConsistencyPolicy::Action> ShardState::Push(const PushHeader& hea
                                                            const TensorBytes& gradient, TraceTrack trace) {
   absl::StatusOr<ConsistencyPolicy::Action> action;
   std::vector<Answer> answers;
+  std::optional<ShardSnapshot> snapshot;
   {
     MutexLock lock(&mutex_);
     action = PushLocked(header, gradient, trace);
-    if (action.ok() && *action == ConsistencyPolicy::Action::kApplyRound) answers = TakeAnsweredLocked();
+    if (action.ok() && *action == ConsistencyPolicy::Action::kApplyRound) {
+      answers = TakeAnsweredLocked();
+      snapshot = CutLocked();
+    }
   }
+  if (snapshot.has_value()) shared_.on_snapshot(*std::move(snapshot));
   for (auto& [done, answer] : answers) done(std::move(answer));
   if (action.ok()) return action;
   return Annotate(action.status(), absl::StrCat(description_, ", push of clock ", header.clock));
@@ -143,6 +150,25 @@ void ShardState::Close() {
     answers = TakeAnsweredLocked();
   }
   for (auto& [done, answer] : answers) done(std::move(answer));
+}
+
+absl::Status ShardState::SnapshotAt(Version version) {
+  MutexLock lock(&mutex_);
+  if (version <= current_.version) {
+    return absl::FailedPreconditionError(absl::StrCat(description_, " is to be saved at version ", version,
+                                                      ", but it is at ", current_.version));
+  }
+  if (asked_snapshots_.size() == kMaxAskedSnapshots && asked_snapshots_.count(version) == 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(description_, " is to be saved at ", kMaxAskedSnapshots, " versions already"));
+  }
+  asked_snapshots_.insert(version);
+  return absl::OkStatus();
+}
+
+absl::Status ShardState::SetUnits(const std::vector<ReplicaRange>& units) {
+  MutexLock lock(&mutex_);
+  return policy_.SetUnits(units);
 }
 
 int64_t ShardState::copied_bytes() const {
@@ -266,6 +292,18 @@ absl::StatusOr<ShardVersion> ShardState::VersionForLocked(Clock clock) const {
   if (previous_.weights != nullptr && clock == previous_.version) return previous_;
   return absl::FailedPreconditionError(
       absl::StrCat("version ", clock, " is gone, the shard is at ", current_.version));
+}
+
+std::optional<ShardSnapshot> ShardState::CutLocked() {
+  const Version every = shared_.checkpoint_every;
+  const bool asked = asked_snapshots_.erase(current_.version) > 0;
+  if (!asked && (every == 0 || current_.version % every != 0)) return std::nullopt;
+  return ShardSnapshot{.shard = id_,
+                       .version = current_.version,
+                       .applied_pushes = applied_pushes_,
+                       .policy = policy_.Snapshot(),
+                       .weights = CopyOf(current_.weights->span()),
+                       .slots = updater_.Slots()};
 }
 
 std::vector<ShardState::Answer> ShardState::TakeAnsweredLocked() {
