@@ -147,20 +147,27 @@ absl::Status ConsistencyPolicy::SetUnits(std::vector<ReplicaRange> units) {
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::OnPush(ReplicaRange range, Clock clock) {
-  TESSERA_RETURN_IF_ERROR(CheckRange(range));
-  TESSERA_RETURN_IF_ERROR(CheckClock(range, clock));
+  TESSERA_ASSIGN_OR_RETURN(const Action action, Peek(range, clock));
+  if (action != Action::kHold) return action;
   const int32_t index = GroupOf(range.first);
-  Group& group = groups_[index];
-  if (clock < group.clock) return OnClosedRound(range, clock);
-
-  const ReplicaId base = index * options_.group;
-  const ReplicaRange node{range.first - base, range.last - base};
-  const auto contains = [node](const ReplicaRange& held) { return held.Contains(node); };
-  if (std::any_of(group.held.begin(), group.held.end(), contains)) return Action::kDuplicate;
-  Hold(group, node);
+  Hold(groups_[index], InGroup(range));
   if (!IsComplete(index)) return Action::kHold;
   CloseRound(index);
   return Action::kApplyRound;
+}
+
+absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::Peek(ReplicaRange range, Clock clock) const {
+  TESSERA_RETURN_IF_ERROR(CheckRange(range));
+  TESSERA_RETURN_IF_ERROR(CheckClock(range, clock));
+  const Group& group = groups_[GroupOf(range.first)];
+  if (clock < group.clock) return OnClosedRound(range, clock);
+  const auto contains = [node = InGroup(range)](const ReplicaRange& held) { return held.Contains(node); };
+  return std::any_of(group.held.begin(), group.held.end(), contains) ? Action::kDuplicate : Action::kHold;
+}
+
+ReplicaRange ConsistencyPolicy::InGroup(ReplicaRange range) const {
+  const ReplicaId base = GroupOf(range.first) * options_.group;
+  return {range.first - base, range.last - base};
 }
 
 absl::StatusOr<bool> ConsistencyPolicy::MayRead(ReplicaId replica, Clock clock) const {

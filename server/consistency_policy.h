@@ -80,6 +80,8 @@ class ConsistencyPolicy {
   // kFailedPrecondition, `clock` skips ahead of the group's round, or its weights could not be read yet
   // (MayRead).
   absl::StatusOr<Action> OnPush(ReplicaRange range, Clock clock);
+  // What OnPush would do, without doing it; kHold stands for both that add. Errors: the same.
+  absl::StatusOr<Action> Peek(ReplicaRange range, Clock clock) const;
 
   // May `replica` read weights for minibatch `clock`? Once true, stays true.
   // Errors: kInvalidArgument, an unknown replica or negative clock.
@@ -121,6 +123,8 @@ class ConsistencyPolicy {
   absl::Status CheckReplica(ReplicaId replica) const;
   absl::Status CheckRange(ReplicaRange range) const;
   absl::Status CheckClock(ReplicaRange range, Clock clock) const;
+  // `range`, counted from its group's first replica.
+  ReplicaRange InGroup(ReplicaRange range) const;
   bool ReadableAt(int32_t group, Clock clock) const;
   Action OnClosedRound(ReplicaRange range, Clock clock) const;
   void Hold(Group& group, ReplicaRange node) const;

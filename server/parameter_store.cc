@@ -214,10 +214,21 @@ absl::StatusOr<ConsistencyPolicy::Action> ParameterStore::Push(const PushHeader&
   return shard->Push(header, gradient, trace);
 }
 
-void ParameterStore::Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule) {
+absl::StatusOr<PushState> ParameterStore::Probe(const PushHeader& header) const {
+  TESSERA_ASSIGN_OR_RETURN(const ShardState* const shard, Find(header.shard));
+  return shard->Probe(header);
+}
+
+bool ParameterStore::Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule,
+                          ReaderId reader) {
   const absl::StatusOr<ShardState*> found = Find(shard);
-  if (!found.ok()) return done(found.status());
-  (*found)->Read(replica, clock, std::move(done), rule);
+  if (found.ok()) return (*found)->Read(replica, clock, std::move(done), rule, reader);
+  done(found.status());
+  return false;
+}
+
+void ParameterStore::CancelReads(ReaderId reader) {
+  for (const ShardId id : held_) shards_[id]->CancelReads(reader);
 }
 
 absl::StatusOr<ShardVersion> ParameterStore::Latest(ShardId shard) const {
@@ -268,6 +279,19 @@ std::vector<std::pair<int64_t, int64_t>> ParameterStore::AppliedRange() const {
       auto& [min, max] = ranges[replica];
       min = std::min(min, applied[replica]);
       max = std::max(max, applied[replica]);
+    }
+  }
+  return ranges;
+}
+
+std::vector<ClockRange> ParameterStore::NextClocks() const {
+  std::vector<ClockRange> ranges;
+  for (const ShardId id : held_) {
+    const std::vector<Clock> clocks = shards_[id]->next_clocks();
+    ranges.resize(clocks.size(), {std::numeric_limits<Clock>::max(), 0});
+    for (size_t replica = 0; replica < clocks.size(); ++replica) {
+      ClockRange& range = ranges[replica];
+      range = {std::min(range.first, clocks[replica]), std::max(range.last, clocks[replica])};
     }
   }
   return ranges;

@@ -45,6 +45,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/checkpoint/shard_snapshot.h"
+#include "common/exchange.h"
 #include "common/shard_layout.h"
 #include "common/tensor_bytes.h"
 #include "common/types.h"
@@ -114,14 +115,22 @@ class ParameterStore {
   absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient,
                                                  TraceTrack trace = {});
 
+  // What became of a push with this header: what Push would find, without pushing.
+  // Errors: kNotFound, shard not held here; those of ConsistencyPolicy::OnPush.
+  absl::StatusOr<PushState> Probe(const PushHeader& header) const;
+
   // Calls `done` once, when `rule` lets `replica` read weights for minibatch `clock`. Never blocks. In sync
   // (one group that drops nobody) it is exactly version `clock`, or kFailedPrecondition if that is gone; else
   // the newest. Errors, through `done`: kNotFound, kInvalidArgument, kFailedPrecondition for a clock that no
   // replica can have come to; after Close(): kCancelled. Limit: kResourceExhausted when more than
-  // kMaxParkedReads wait on a shard.
-  void Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done,
-            ReadRule rule = ReadRule::kPolicy);
+  // kMaxParkedReads wait on a shard. A `reader` waits at most once for each shard and replica: its earlier
+  // read, that waits still, is answered with kCancelled. True: it waits now.
+  bool Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done,
+            ReadRule rule = ReadRule::kPolicy, ReaderId reader = kNoReader);
   static constexpr size_t kMaxParkedReads = ShardState::kMaxParkedReads;
+
+  // Answers what `reader` waits for with kCancelled.
+  void CancelReads(ReaderId reader);
 
   // The newest version of a held shard, at once, also after Close(). Errors: kNotFound.
   absl::StatusOr<ShardVersion> Latest(ShardId shard) const;
@@ -152,6 +161,9 @@ class ParameterStore {
   // By replica, the smallest and the largest number of its minibatches that a held shard has applied: both
   // are its clock when each was applied exactly once. Empty when no shard is held.
   std::vector<std::pair<int64_t, int64_t>> AppliedRange() const;
+  // By replica, over the held shards, the clock of its group's open round: all that its next push may have.
+  // What is held of an open round does not count, it may be pushed again. Empty when no shard is held.
+  std::vector<ClockRange> NextClocks() const;
   // Minibatches of single replicas without which rounds were closed, over all held shards.
   int64_t dropped() const;
   // Smallest and largest number of updates over the held shards; {0, 0} when none is held.

@@ -59,29 +59,82 @@ absl::StatusOr<ConsistencyPolicy::Action> ShardState::Push(const PushHeader& hea
   return Annotate(action.status(), absl::StrCat(description_, ", push of clock ", header.clock));
 }
 
-void ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule) {
-  std::optional<absl::StatusOr<ShardVersion>> answer;
+bool ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule, ReaderId reader) {
+  std::optional<Answer> answered;
+  bool parked = false;
   {
     MutexLock lock(&mutex_);
-    answer = AnswerLocked(replica, clock, rule);
+    std::optional<absl::StatusOr<ShardVersion>> answer = AnswerLocked(replica, clock, rule);
     if (!answer.has_value() && clock > policy_.GroupClock(policy_.GroupOf(replica)) + 1) {
       // Its own push of clock - 1 can not have been made: such a read would wait, and hold its place, for
       // ever.
       answer = absl::FailedPreconditionError("it is further ahead than any replica can be");
     }
-    if (!answer.has_value()) {
-      if (parked_.size() < kMaxParkedReads) {
-        parked_.push_back({replica, clock, rule, std::move(done)});
-        return;
-      }
-      answer = absl::ResourceExhaustedError(absl::StrCat(parked_.size(), " reads wait already"));
+    if (answer.has_value()) {
+      answered.emplace(std::move(done), *std::move(answer));
+    } else {
+      answered = ParkLocked({replica, clock, rule, reader, std::move(done)});
+      parked = !answered.has_value() || absl::IsCancelled(answered->second.status());
     }
   }
-  if (!answer->ok()) {
-    answer = Annotate(answer->status(),
+  if (!answered.has_value()) return parked;
+  auto& [call, answer] = *answered;
+  if (!answer.ok()) {
+    answer = Annotate(answer.status(),
                       absl::StrCat(description_, ", read of clock ", clock, " by replica ", replica));
   }
-  done(*std::move(answer));
+  call(std::move(answer));
+  return parked;
+}
+
+std::optional<ShardState::Answer> ShardState::ParkLocked(ParkedRead read) {
+  const auto same = [&read](const ParkedRead& other) {
+    return read.reader != kNoReader && other.reader == read.reader && other.replica == read.replica;
+  };
+  const auto before = std::find_if(parked_.begin(), parked_.end(), same);
+  if (before != parked_.end()) {
+    std::swap(*before, read);
+    return Answer(std::move(read.done), absl::CancelledError("the reader has asked again"));
+  }
+  if (parked_.size() >= kMaxParkedReads) {
+    return Answer(std::move(read.done),
+                  absl::ResourceExhaustedError(absl::StrCat(parked_.size(), " reads wait already")));
+  }
+  parked_.push_back(std::move(read));
+  return std::nullopt;
+}
+
+void ShardState::CancelReads(ReaderId reader) {
+  std::vector<Answer> answers;
+  {
+    MutexLock lock(&mutex_);
+    std::erase_if(parked_, [&](ParkedRead& read) {
+      if (read.reader != reader) return false;
+      answers.emplace_back(std::move(read.done), absl::CancelledError("the reader has gone"));
+      return true;
+    });
+  }
+  for (auto& [done, answer] : answers) done(std::move(answer));
+}
+
+absl::StatusOr<PushState> ShardState::Probe(const PushHeader& header) const {
+  absl::StatusOr<ConsistencyPolicy::Action> action;
+  {
+    MutexLock lock(&mutex_);
+    action = policy_.Peek(header.replicas, header.clock);
+  }
+  if (!action.ok())
+    return Annotate(action.status(), absl::StrCat(description_, ", probe of clock ", header.clock));
+  switch (*action) {
+    case ConsistencyPolicy::Action::kAlreadyApplied:
+      return PushState::kApplied;
+    case ConsistencyPolicy::Action::kDuplicate:
+      return PushState::kHeld;
+    case ConsistencyPolicy::Action::kDropped:
+      return PushState::kDropped;
+    default:
+      return PushState::kUnknown;
+  }
 }
 
 ShardVersion ShardState::Latest() const {
@@ -128,6 +181,14 @@ int64_t ShardState::copied_bytes() const {
 std::vector<int64_t> ShardState::applied() const {
   MutexLock lock(&mutex_);
   return policy_.applied();
+}
+
+std::vector<Clock> ShardState::next_clocks() const {
+  MutexLock lock(&mutex_);
+  std::vector<Clock> clocks;
+  for (ReplicaId replica = 0; replica < options_.replicas; ++replica)
+    clocks.push_back(policy_.GroupClock(policy_.GroupOf(replica)));
+  return clocks;
 }
 
 int64_t ShardState::dropped() const {

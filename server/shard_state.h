@@ -48,6 +48,18 @@ struct ShardVersion {
   SharedTensor weights;
 };
 
+// What became of a push.
+enum class PushState {
+  kUnknown,  // it has not come, or not all of it: to be sent
+  kHeld,     // its round is open
+  kApplied,
+  kDropped,  // its round was closed without it
+};
+
+// Who reads; one connection, say.
+using ReaderId = uint64_t;
+inline constexpr ReaderId kNoReader = 0;
+
 // Where a shard begins: at version 0, or where it was saved.
 struct ShardStart {
   ConsistencyPolicy policy;
@@ -85,7 +97,10 @@ class ShardState {
   // As ParameterStore::Push, Read, Latest and Close.
   absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient,
                                                  TraceTrack trace = {});
-  void Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule = ReadRule::kPolicy);
+  absl::StatusOr<PushState> Probe(const PushHeader& header) const;
+  bool Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule = ReadRule::kPolicy,
+            ReaderId reader = kNoReader);
+  void CancelReads(ReaderId reader);
   ShardVersion Latest() const;
   void Close();
   // As ParameterStore's.
@@ -96,6 +111,8 @@ class ShardState {
   int64_t copied_bytes() const;  // of pushes, into an accumulator
   // By replica, its minibatches that were applied here.
   std::vector<int64_t> applied() const;
+  // By replica, the clock of its group's open round.
+  std::vector<Clock> next_clocks() const;
   // Minibatches of single replicas without which rounds were closed.
   int64_t dropped() const;
 
@@ -104,6 +121,7 @@ class ShardState {
     ReplicaId replica;
     Clock clock;
     ReadRule rule;
+    ReaderId reader;
     ReadCallback done;
   };
   using Answer = std::pair<ReadCallback, absl::StatusOr<ShardVersion>>;
@@ -126,6 +144,8 @@ class ShardState {
   std::optional<absl::StatusOr<ShardVersion>> AnswerLocked(ReplicaId replica, Clock clock, ReadRule rule)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ShardVersion> VersionForLocked(Clock clock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Parks a read; gives what is not parked any more, or was refused its place.
+  std::optional<Answer> ParkLocked(ParkedRead read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // A copy of all that the shard is now, if its version is one that is to be saved.
   std::optional<ShardSnapshot> CutLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes out the parked reads that have an answer, in the order they came.
