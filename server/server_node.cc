@@ -110,7 +110,7 @@ absl::Status Serve(NodeAgent* agent, ParameterService* service, GrpcExchangeServ
   TESSERA_ASSIGN_OR_RETURN(
       std::unique_ptr<ParameterStore> store,
       MakeStore(job, layout, map.steps_per_epoch(), UnitsOf(map), held, map.shard_digests(), version_memory));
-  service->Open(std::move(store), map.term());
+  service->Adopt(std::move(store), map.term());
   agent->Adopted(map);
   spdlog::info("{} holds {} of {} shards", agent->name(), held.size(), layout.shards().size());
   return agent->WaitForEnd();

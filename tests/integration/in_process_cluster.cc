@@ -65,7 +65,7 @@ class Cluster {
       TESSERA_ASSIGN_OR_RETURN(
           std::unique_ptr<ParameterStore> store,
           MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units, held, {}, memory));
-      services_.back()->Open(std::move(store), /*term=*/1);
+      services_.back()->Adopt(std::move(store), /*term=*/1);
     }
     return absl::OkStatus();
   }
