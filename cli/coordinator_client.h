@@ -25,6 +25,8 @@ class CoordinatorClient {
   // Tells it how process `pid` of this machine ended, without waiting: best effort, for at most `timeout`, in
   // which the coordinator may also come back.
   void ReportExit(int64_t pid, const std::string& message, absl::Duration timeout = kCallTimeout);
+  // The clock that a checkpoint will be taken at.
+  absl::StatusOr<int64_t> TakeCheckpoint(absl::Duration timeout = kCallTimeout);
 
  private:
   struct Stub;  // keeps gRPC's headers out of here
