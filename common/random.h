@@ -18,6 +18,7 @@ enum class RandomPurpose : uint32_t {
   kSampleOrder = 2,
   kAugmentation = 3,
   kDropout = 4,
+  kFaults = 5,
 };
 
 // Philox4x32-10, the block function itself: 128 random bits for a counter under a key.

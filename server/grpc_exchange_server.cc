@@ -84,12 +84,18 @@ class Handler : public RawService {
 }  // namespace
 
 struct GrpcExchangeServer::Impl {
-  Impl(std::shared_ptr<ParameterService> parameter_service, TraceRecorder* trace_recorder)
-      : service(std::move(parameter_service)), recorder(trace_recorder), handler(service, &outbox) {}
+  Impl(std::shared_ptr<ParameterService> parameter_service, TraceRecorder* trace_recorder,
+       std::shared_ptr<LinkFaults> link_faults)
+      : service(std::move(parameter_service)),
+        recorder(trace_recorder),
+        faults(std::move(link_faults)),
+        handler(service, &outbox) {}
 
   const std::shared_ptr<ParameterService> service;
   TraceRecorder* const recorder;
+  const std::shared_ptr<LinkFaults> faults;
   OutboxSlot outbox;
+  const std::shared_ptr<InboundLinks> inbound = std::make_shared<InboundLinks>();
   Handler handler;
   std::vector<std::unique_ptr<CompletionThread>> threads;
   std::unique_ptr<Listener> listener;
@@ -101,7 +107,8 @@ struct GrpcExchangeServer::Impl {
 class GrpcExchangeServer::Connection : public ExchangeConnection {
  public:
   Connection(Impl* impl, CompletionThread* thread)
-      : ExchangeConnection(thread, [impl] { return impl->outbox.Get(); }),
+      : ExchangeConnection(
+            thread, [impl] { return impl->outbox.Get(); }, impl->inbound),
         impl_(impl),
         thread_(thread),
         stream_(&context_) {}
@@ -125,7 +132,7 @@ class GrpcExchangeServer::Connection : public ExchangeConnection {
     if (!impl_->stopping) impl_->Accept(thread_);
     const auto trace = ExchangeTrace::To(impl_->recorder, "a client");
     set_trace(trace);
-    set_receiver(impl_->service->NewSession(shared_from_this(), trace));
+    set_receiver(impl_->service->NewSession(WithFaults(impl_->faults.get(), shared_from_this()), trace));
     BeginStreaming(&stream_, &stream_);
   }
 
@@ -141,8 +148,9 @@ void GrpcExchangeServer::Impl::Accept(CompletionThread* thread) {
 }
 
 absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> GrpcExchangeServer::Start(
-    const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads, TraceRecorder* recorder) {
-  auto impl = std::make_unique<Impl>(std::move(service), recorder);
+    const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads,
+    TraceRecorder* recorder, std::shared_ptr<LinkFaults> faults) {
+  auto impl = std::make_unique<Impl>(std::move(service), recorder, std::move(faults));
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
   TESSERA_ASSIGN_OR_RETURN(impl->listener,
                            Listener::Start(options, {&impl->handler}, [&](grpc::ServerBuilder* builder) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/fault/link_faults.h"
 #include "common/rpc/listener.h"
 #include "common/shared_memory/outbox.h"
 #include "common/trace/trace_recorder.h"
@@ -17,11 +18,11 @@ namespace tessera {
 // Owns the listener and its threads. Shutdown (or the destructor) ends all streams and joins them.
 class GrpcExchangeServer {
  public:
-  // `threads` completion queues with a thread each serve the streams. `recorder`, if any, gets their trace and outlives
-  // this object. Errors: those of Listener::Start.
-  static absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> Start(const ListenOptions& options,
-                                                                   std::shared_ptr<ParameterService> service,
-                                                                   int threads, TraceRecorder* recorder = nullptr);
+  // `threads` completion queues with a thread each serve the streams. `recorder`, if any, gets their trace
+  // and outlives this object. Of the answers `faults`, if any, loses some. Errors: those of Listener::Start.
+  static absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> Start(
+      const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads,
+      TraceRecorder* recorder = nullptr, std::shared_ptr<LinkFaults> faults = nullptr);
   ~GrpcExchangeServer();
 
   // Tensors that lie in `outbox` go to clients of this machine by reference: to those whose hello is answered

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(1, 64))
         ->capture_default_str();
     tessera::AddListenOptions(app, &options.listen);
+    tessera::AddFaultOptions(app, &options.faults);
     tessera::AddTraceOption(app, &options.trace_file);
   };
   return tessera::DaemonMain(

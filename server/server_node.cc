@@ -150,13 +150,16 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, co
 absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* signals) {
   TESSERA_ASSIGN_OR_RETURN(ProcessTrace trace, ProcessTrace::Create(options.trace_file));
   const std::shared_ptr<ParameterService> service = ParameterService::Create();
-  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<GrpcExchangeServer> server,
-                           GrpcExchangeServer::Start(options.listen, service, options.threads, trace.recorder()));
+  const std::shared_ptr<LinkFaults> faults = LinkFaults::Create(options.faults);
+  TESSERA_ASSIGN_OR_RETURN(
+      const std::unique_ptr<GrpcExchangeServer> server,
+      GrpcExchangeServer::Start(options.listen, service, options.threads, trace.recorder(), faults));
   NodeOptions node;
   node.coordinator = options.coordinator;
   node.patience = options.patience;
   node.kind = wire::SERVER;
   node.address = server->address();
+  node.faults = faults;
   node.give_up = [signals] { return signals->received() != 0; };
   TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<NodeAgent> agent, NodeAgent::Join(node));
   spdlog::info("{} listens on {}", agent->name(), server->address());
@@ -168,6 +171,7 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
   signals->Watch({});
   agent->Leave();  // first: who sees the streams end then finds the reason at the coordinator
   server->Shutdown();
+  if (faults != nullptr) spdlog::info("{}", faults->Summary());
   const absl::Status traced = trace.Write(agent->name());
   return status.ok() ? traced : status;
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/fault/link_faults.h"
 #include "common/rpc/listener.h"
 #include "common/rpc/node_agent.h"
 #include "common/shard_layout.h"
@@ -21,6 +22,7 @@ struct ServerNodeOptions {
   absl::Duration patience = kDefaultPatience;
   ListenOptions listen;
   int threads = 1;  // completion queues
+  FaultOptions faults;     // of its links, on purpose
   std::string trace_file;  // where the trace goes, or ""
 };
 

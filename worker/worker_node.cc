@@ -33,8 +33,8 @@ absl::Status CheckSameData(const JobPlan& plan, const wire::ClusterMap& map) {
 // A worker over all its incarnations.
 class Worker {
  public:
-  Worker(const WorkerNodeOptions& options, TraceRecorder* recorder)
-      : options_(options), recorder_(recorder) {}
+  Worker(const WorkerNodeOptions& options, std::shared_ptr<LinkFaults> faults, TraceRecorder* recorder)
+      : options_(options), faults_(std::move(faults)), recorder_(recorder) {}
 
   // What `agent` joined for, until it ends or something fails.
   absl::Status Work(NodeAgent* agent, MapWatcher* watcher, WorkerProgress* progress) {
@@ -49,7 +49,7 @@ class Worker {
         continue;
       }
       TESSERA_ASSIGN_OR_RETURN(const WorkerSession::End end,
-                               WorkerSession::Run({agent, watcher, &*training_, progress}, map));
+                               WorkerSession::Run({agent, watcher, &*training_, progress, faults_}, map));
       if (end == WorkerSession::End::kJobOver) return absl::OkStatus();
     }
   }
@@ -74,6 +74,7 @@ class Worker {
   }
 
   const WorkerNodeOptions options_;
+  const std::shared_ptr<LinkFaults> faults_;
   TraceRecorder* const recorder_;
   std::string job_yaml_;
   std::optional<Training> training_;
@@ -102,20 +103,23 @@ absl::Status RunIncarnation(const NodeOptions& node, SignalWatcher* signals, Wor
 
 absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* signals) {
   TESSERA_ASSIGN_OR_RETURN(ProcessTrace trace, ProcessTrace::Create(options.trace_file));
+  const std::shared_ptr<LinkFaults> faults = LinkFaults::Create(options.faults);
   NodeOptions node;
+  node.faults = faults;
   node.coordinator = options.coordinator;
   node.patience = options.patience;
   node.kind = wire::WORKER;
   node.fingerprint = cpu::MachineFingerprint();
   node.give_up = [signals] { return signals->received() != 0; };
 
-  Worker worker(options, trace.recorder());
+  Worker worker(options, faults, trace.recorder());
   std::string name = "worker";
   absl::Status status = RunIncarnation(node, signals, &worker, &name);
   while (NodeAgent::Evicted(status) && signals->received() == 0) {
     spdlog::warn("{}; joining again", std::string(status.message()));
     status = RunIncarnation(node, signals, &worker, &name);
   }
+  if (faults != nullptr) spdlog::info("{}", faults->Summary());
   const absl::Status traced = trace.Write(name);
   return status.ok() ? traced : status;
 }

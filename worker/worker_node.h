@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/fault/link_faults.h"
 #include "common/rpc/node_agent.h"
 #include "common/signal_watcher.h"
 #include "worker/paced_executor.h"
@@ -13,6 +14,7 @@ namespace tessera {
 struct WorkerNodeOptions {
   std::string coordinator;  // host:port, several separated by commas
   absl::Duration patience = kDefaultPatience;
+  FaultOptions faults;      // of its links, on purpose
   PaceOptions pace;         // to study slow workers
   std::string trace_file;   // where the trace goes, or ""
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/fault/link_faults.h"
 #include "common/rpc/node_agent.h"
 #include "worker/map_watcher.h"
 #include "worker/training.h"
@@ -22,6 +23,7 @@ struct SessionParts {
   MapWatcher* watcher = nullptr;
   Training* training = nullptr;
   WorkerProgress* progress = nullptr;
+  std::shared_ptr<LinkFaults> faults;  // null: none
 };
 
 // Not thread-safe.

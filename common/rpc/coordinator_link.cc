@@ -2,14 +2,17 @@
 
 #include <grpcpp/channel.h>
 
+#include <utility>
+
 #include "absl/strings/str_split.h"
 #include "common/rpc/channel.h"
 
 namespace tessera {
 
-CoordinatorLink::CoordinatorLink(const std::string& addresses)
+CoordinatorLink::CoordinatorLink(const std::string& addresses, std::shared_ptr<LinkFaults> faults)
     : addresses_(absl::StrSplit(addresses, ',')),
-      stub_(wire::CoordinatorService::NewStub(CreateChannel(addresses_.front()))) {}
+      faults_(std::move(faults)),
+      stub_(wire::CoordinatorService::NewStub(CreateChannel(addresses_.front(), faults_))) {}
 
 std::shared_ptr<CoordinatorLink::Stub> CoordinatorLink::stub() const {
   MutexLock lock(&mutex_);
@@ -24,7 +27,7 @@ std::string CoordinatorLink::address() const {
 void CoordinatorLink::TryNext() {
   MutexLock lock(&mutex_);
   index_ = (index_ + 1) % addresses_.size();
-  stub_ = wire::CoordinatorService::NewStub(CreateChannel(addresses_[index_]));
+  stub_ = wire::CoordinatorService::NewStub(CreateChannel(addresses_[index_], faults_));
 }
 
 }  // namespace tessera

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/fault/link_faults.h"
 #include "common/mutex.h"
 #include "proto/coordinator_service.grpc.pb.h"
 
@@ -16,7 +17,8 @@ class CoordinatorLink {
   using Stub = wire::CoordinatorService::Stub;
 
   // `addresses`: host:port, several of them separated by commas. Never blocks.
-  explicit CoordinatorLink(const std::string& addresses);
+  // Of the calls `faults`, if any, loses some.
+  explicit CoordinatorLink(const std::string& addresses, std::shared_ptr<LinkFaults> faults = nullptr);
 
   // Of the address that is tried at present. Stays valid after TryNext.
   std::shared_ptr<Stub> stub() const;
@@ -27,6 +29,7 @@ class CoordinatorLink {
 
  private:
   const std::vector<std::string> addresses_;
+  const std::shared_ptr<LinkFaults> faults_;
   mutable Mutex mutex_;
   size_t index_ ABSL_GUARDED_BY(mutex_) = 0;
   std::shared_ptr<Stub> stub_ ABSL_GUARDED_BY(mutex_);

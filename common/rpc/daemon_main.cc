@@ -67,6 +67,18 @@ void AddTraceOption(CLI::App* app, std::string* path) {
       ->type_name("FILE");
 }
 
+void AddFaultOptions(CLI::App* app, FaultOptions* options) {
+  const std::string hidden;
+  const CLI::Range probability(0.0, 1 - 1e-6);
+  app->add_option("--fault-loss", options->loss, "the probability that a message or a call is lost")
+      ->check(probability)
+      ->group(hidden);
+  app->add_option("--fault-cut", options->cut, "the probability that a connection is cut at a message")
+      ->check(probability)
+      ->group(hidden);
+  app->add_option("--fault-seed", options->seed, "which of them")->group(hidden);
+}
+
 int DaemonMain(int argc, char** argv, const std::string& name, const std::string& description,
                const std::function<void(CLI::App*)>& describe,
                const std::function<absl::Status(SignalWatcher*)>& run) {

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/fault/link_faults.h"
 #include "common/rpc/listener.h"
 #include "common/signal_watcher.h"
 
@@ -30,5 +31,7 @@ void AddCoordinatorOption(CLI::App* app, std::string* addresses);
 void AddPatienceOption(CLI::App* app, absl::Duration* patience);
 // Adds --trace.
 void AddTraceOption(CLI::App* app, std::string* path);
+// Adds --fault-loss, --fault-cut and --fault-seed, which --help does not show (common/fault/README.md).
+void AddFaultOptions(CLI::App* app, FaultOptions* options);
 
 }  // namespace tessera

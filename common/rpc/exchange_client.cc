@@ -16,8 +16,10 @@ constexpr char kExchangeMethod[] = "/tessera.wire.ParameterService/Exchange";
 
 class ExchangeClient::Connection : public ExchangeConnection {
  public:
-  Connection(CompletionThread* thread, const std::string& address, std::shared_ptr<Outbox> outbox)
-      : ExchangeConnection(thread, [outbox = std::move(outbox)] { return outbox; }),
+  Connection(CompletionThread* thread, const std::string& address, std::shared_ptr<Outbox> outbox,
+             std::shared_ptr<InboundLinks> inbound)
+      : ExchangeConnection(
+            thread, [outbox = std::move(outbox)] { return outbox; }, std::move(inbound)),
         queue_(thread->queue()),
         stub_(CreateChannel(address)),
         stream_(stub_.PrepareCall(&context_, kExchangeMethod, queue_)) {}
@@ -53,8 +55,12 @@ class ExchangeClient::Connection : public ExchangeConnection {
   Operation start_operation_{static_cast<Operation::Handler>(&Connection::OnStarted)};
 };
 
-ExchangeClient::ExchangeClient(std::shared_ptr<Outbox> outbox)
-    : outbox_(std::move(outbox)), thread_(std::make_unique<grpc::CompletionQueue>()) {}
+ExchangeClient::ExchangeClient(std::shared_ptr<Outbox> outbox, std::shared_ptr<InboundLinks> inbound,
+                               std::shared_ptr<LinkFaults> faults)
+    : outbox_(std::move(outbox)),
+      inbound_(std::move(inbound)),
+      faults_(std::move(faults)),
+      thread_(std::make_unique<grpc::CompletionQueue>()) {}
 
 ExchangeClient::~ExchangeClient() {
   std::vector<std::weak_ptr<Connection>> connections;
@@ -70,7 +76,7 @@ ExchangeClient::~ExchangeClient() {
 
 std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address, std::shared_ptr<ExchangeReceiver> receiver,
                                                      const ExchangeTrace& trace) {
-  auto connection = std::make_shared<Connection>(&thread_, address, outbox_);
+  auto connection = std::make_shared<Connection>(&thread_, address, outbox_, inbound_);
   connection->set_receiver(std::move(receiver));
   connection->set_trace(trace);
   {
@@ -78,7 +84,7 @@ std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address,
     connections_.push_back(connection);
   }
   connection->Begin();
-  return connection;
+  return WithFaults(faults_.get(), std::move(connection));
 }
 
 }  // namespace tessera

@@ -5,7 +5,9 @@
 #include <string>
 
 #include "common/exchange.h"
+#include "common/fault/link_faults.h"
 #include "common/rpc/completion_thread.h"
+#include "common/shared_memory/inbound_links.h"
 #include "common/shared_memory/outbox.h"
 #include "common/trace/exchange_trace.h"
 
@@ -14,8 +16,12 @@ namespace tessera {
 // Thread-safe. The destructor cancels what is open, waits for every receiver's OnClosed and joins the thread.
 class ExchangeClient {
  public:
-  // Tensors that lie in `outbox` go to servers of this machine by reference; null: none does.
-  explicit ExchangeClient(std::shared_ptr<Outbox> outbox = nullptr);
+  // Tensors that lie in `outbox` go to servers of this machine by reference; null: none does. `inbound`: who
+  // makes one client after another gives them all the same, so that a server may ask one about what came to
+  // those before. Of the messages `faults`, if any, loses some.
+  explicit ExchangeClient(std::shared_ptr<Outbox> outbox = nullptr,
+                          std::shared_ptr<InboundLinks> inbound = std::make_shared<InboundLinks>(),
+                          std::shared_ptr<LinkFaults> faults = nullptr);
   ~ExchangeClient();
 
   // Opens a stream to host:port. Returns at once; `receiver` gets what the server sends, and OnClosed when
@@ -27,6 +33,8 @@ class ExchangeClient {
  private:
   class Connection;
   const std::shared_ptr<Outbox> outbox_;
+  const std::shared_ptr<InboundLinks> inbound_;
+  const std::shared_ptr<LinkFaults> faults_;
   CompletionThread thread_;
   Mutex mutex_;
   std::vector<std::weak_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);

@@ -73,7 +73,7 @@ absl::Status EvictedStatus(absl::string_view why) {
 bool NodeAgent::Evicted(const absl::Status& status) { return status.GetPayload(kEvicted).has_value(); }
 
 absl::StatusOr<std::unique_ptr<NodeAgent>> NodeAgent::Join(const NodeOptions& options) {
-  auto link = std::make_unique<CoordinatorLink>(options.coordinator);
+  auto link = std::make_unique<CoordinatorLink>(options.coordinator, options.faults);
   const wire::RegisterRequest request = Introduction(options);
   const absl::Time start = absl::Now();
   Backoff backoff(kFirstDelay, kLongestDelay);

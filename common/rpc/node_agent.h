@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/fault/link_faults.h"
 #include "common/mutex.h"
 #include "common/rpc/coordinator_link.h"
 #include "common/rpc/report_queue.h"
@@ -29,6 +30,7 @@ struct NodeOptions {
   // For the coordinator: to be there at all, and to come back when it is away.
   absl::Duration patience = kDefaultPatience;
   std::function<bool()> give_up;  // asked between tries to join, e.g. whether a signal came; empty: never
+  std::shared_ptr<LinkFaults> faults;  // of calls to the coordinator; null: none
 };
 
 // Thread-safe. Starts one thread, which sends heartbeats and delivers reports; the destructor joins it.

@@ -601,6 +601,31 @@ TEST_P(Exchange, TensorsGoThroughSharedMemoryWhereBothEndsHaveIt) {
   EXPECT_EQ(service_->stats().pushed_bytes + service_->stats().pulled_bytes, bytes);
 }
 
+TEST_P(Exchange, ReconnectsWithWeightsHeldOrUnderWayLeaveNoMemoryWithheld) {
+  Start(Store(1));
+  std::vector<ExchangeMessage> held;
+  for (int i = 0; i < 20; ++i) {
+    Client client = Connect();
+    ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+    client.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));  // the same again: the server answers each
+    const std::vector<ExchangeMessage> messages = client.peer->WaitForMessages(2);
+    ASSERT_EQ(messages.size(), 2u);
+    held.push_back(messages.back());
+    for (int k = 0; k < 5; ++k) client.sender->Send(Read(1, 0, 0));
+    client.sender->Close(absl::CancelledError("the test reconnects"));
+    EXPECT_EQ(client.peer->WaitForEnd().code(), absl::StatusCode::kCancelled);
+  }
+  held.clear();
+  Client last = Connect();
+  size_t answers = 1;
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  do {  // the server notices the ends in its own time
+    last.sender->Send(Read(0, 0, 0));
+    ASSERT_EQ(last.peer->WaitForMessages(++answers).size(), answers);
+  } while (outbox_->withheld() > 0 && absl::Now() < deadline);
+  EXPECT_EQ(outbox_->withheld(), 0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Transports, Exchange,
                          ::testing::Values(Kind::kGrpc, Kind::kGrpcSharedMemory, Kind::kInProcess),
                          [](const auto& info) {
@@ -613,6 +638,104 @@ INSTANTIATE_TEST_SUITE_P(Transports, Exchange,
                                return "InProcess";
                            }
                          });
+
+// Both ends lose messages, and one cuts connections; shared memory is on.
+class GrpcFaultyExchange : public ::testing::Test {
+ protected:
+  static constexpr Clock kClocks = 20;
+
+  void Start(const FaultOptions& options) {
+    service_->Open(MakeTestStore({.replicas = 1, .group = 1}, server_outbox_->segment()), 1);
+    faults_ = LinkFaults::Create(options);
+    server_ = *GrpcExchangeServer::Start({}, service_, 2, nullptr, faults_);
+    server_->set_outbox(server_outbox_);
+    client_ = std::make_unique<ExchangeClient>(outbox_, std::make_shared<InboundLinks>(), faults_);
+  }
+  void TearDown() override { service_->Close(); }
+
+  void Connect() {
+    peer_ = std::make_shared<RecordingPeer>();
+    sender_ = client_->Open(server_->address(), peer_);
+    sender_->Send(Hello());
+    ASSERT_EQ(peer_->WaitForMessages(1).size(), 1u) << "a hello is never lost";
+  }
+  bool HasWeights(Clock clock) {
+    for (const ExchangeMessage& message : peer_->WaitForMessages(0)) {
+      if (message.kind == MessageKind::kWeights && message.clock == clock) return true;
+    }
+    return false;
+  }
+  bool WaitForErrors(size_t count) {
+    size_t errors = 0;
+    for (size_t i = 1; errors < count; ++i) {
+      const std::vector<ExchangeMessage> messages = peer_->WaitForMessages(i);
+      if (messages.size() < i) return false;
+      errors += messages[i - 1].kind == MessageKind::kError ? 1 : 0;
+    }
+    return true;
+  }
+  // A push that lies in shared memory, as a worker's.
+  ExchangeMessage SharedPush(Clock clock) {
+    ExchangeMessage push = Push(0, {0, 0}, clock, kLength, 1.0f);
+    const std::shared_ptr<TensorBuffer> shared = pool_->Take(kLength);
+    push.tensor.CopyTo(shared->span());
+    push.tensor = TensorBytes(shared);
+    push.version = clock;
+    return push;
+  }
+
+  const std::shared_ptr<Outbox> server_outbox_ = *Outbox::Create(kOutboxBytes);
+  const std::shared_ptr<Outbox> outbox_ = *Outbox::Create(kOutboxBytes);
+  const std::shared_ptr<BufferPool> pool_ = std::make_shared<BufferPool>(0, outbox_->segment());
+  const std::shared_ptr<ParameterService> service_ = ParameterService::Create();
+  std::shared_ptr<LinkFaults> faults_;
+  std::unique_ptr<GrpcExchangeServer> server_;
+  std::unique_ptr<ExchangeClient> client_;
+  std::shared_ptr<RecordingPeer> peer_;
+  std::shared_ptr<ExchangeSender> sender_;
+};
+
+TEST_F(GrpcFaultyExchange, WhatIsLostIsSentAgainAndCountsOnce) {
+  Start({.loss = 0.3, .seed = 5});
+  Connect();
+  size_t errors = 0;
+  for (Clock clock = 0; clock < kClocks; ++clock) {
+    while (!HasWeights(clock + 1)) {
+      sender_->Send(SharedPush(clock));
+      sender_->Send(Hello());  // a second one is answered by an error, and neither is ever lost
+      ASSERT_TRUE(WaitForErrors(++errors));
+    }
+  }
+  EXPECT_EQ(service_->store()->VersionRange().second, kClocks);
+  EXPECT_GT(errors, size_t{kClocks}) << "something was lost";
+}
+
+TEST_F(GrpcFaultyExchange, ReconnectsAfterCutsEndWithEveryPushAppliedOnceAndNothingWithheld) {
+  Start({.cut = 0.2, .seed = 6});
+  Connect();
+  int reconnects = 0;
+  for (Clock clock = 0; clock < kClocks; ++clock) {
+    while (!HasWeights(clock + 1)) {
+      const size_t before = peer_->WaitForMessages(0).size();
+      sender_->Send(SharedPush(clock));
+      if (peer_->WaitForMessages(before + 1).size() > before) continue;
+      ASSERT_FALSE(absl::IsDeadlineExceeded(peer_->WaitForEnd()));
+      Connect();
+      ++reconnects;
+    }
+  }
+  EXPECT_GT(reconnects, 0);
+  EXPECT_EQ(service_->store()->VersionRange().second, kClocks);
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (outbox_->withheld() + server_outbox_->withheld() > 0 && absl::Now() < deadline) {
+    Connect();
+    for (size_t answers = 2; answers < 8; ++answers) {
+      sender_->Send(Read(0, 0, kClocks));
+      if (peer_->WaitForMessages(answers).size() < answers) break;
+    }
+  }
+  EXPECT_EQ(outbox_->withheld() + server_outbox_->withheld(), 0u);
+}
 
 // A call of raw bytes, for methods that we have no generated code for and for bytes that no generated code
 // would send.
