@@ -32,10 +32,6 @@ struct UnbuiltWord {
 constexpr UnbuiltWord kUnbuiltCommands[] = {
     {"top", "the live view of a running job"},
 };
-constexpr UnbuiltWord kUnbuiltRunFlags[] = {
-    {"--resume", "going on with an earlier run"},
-    {"--chaos", "fault injection"},
-};
 
 std::string Refusal(absl::string_view kind, const UnbuiltWord& unbuilt) {
   return absl::StrCat(kind, " `", unbuilt.word, "` is not in this version: ", unbuilt.feature,
@@ -79,16 +75,6 @@ void AddJob(CLI::App* command, std::string* job) {
   command->add_option("JOB", *job, "the job file (YAML)")->type_name("FILE")->required();
 }
 
-// With or without a value, as the option will once have it.
-void AddUnbuiltFlags(CLI::App* run) {
-  for (const UnbuiltWord& flag : kUnbuiltRunFlags) {
-    const auto refuse = [&flag](const CLI::results_t&) -> bool {
-      throw CLI::ValidationError(Refusal("option", flag));
-    };
-    run->add_option(flag.word, refuse)->expected(0, 1)->group("");
-  }
-}
-
 void AddRun(CLI::App* app, Arguments* arguments) {
   CLI::App* run = app->add_subcommand("run", "Train a job on a cluster of processes on this machine");
   RunOptions* options = &arguments->run;
@@ -101,7 +87,14 @@ void AddRun(CLI::App* app, Arguments* arguments) {
   run->add_option("--trace", options->trace_file,
                   "where a trace of all processes goes, as JSON for Perfetto or chrome://tracing")
       ->type_name("FILE");
-  AddUnbuiltFlags(run);
+  run->add_flag("--resume", options->resume, "go on with the earlier run of this job, from its newest checkpoint");
+  run->add_flag("!--no-restart", options->restart, "leave processes that die dead");
+  run->add_option("--chaos", options->chaos,
+                  "faults to inject, as in \"kill server:1 @step 40; drop 2%\"; @FILE reads them, random draws some")
+      ->type_name("PLAN");
+  run->add_option("--chaos-seed", options->chaos_seed, "of what --chaos leaves to chance")
+      ->type_name("N")
+      ->capture_default_str();
   run->callback([arguments] {
     arguments->chosen = [arguments](const Console& console) { return RunJob(arguments->run, console); };
   });

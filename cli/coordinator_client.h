@@ -13,7 +13,7 @@ namespace tessera::cli {
 
 inline constexpr absl::Duration kCallTimeout = absl::Seconds(3);
 
-// Thread-safe. Each call blocks for at most `timeout`.
+// Thread-safe. Each call blocks for at most `timeout`; the destructor ends what ReportExit() has under way.
 class CoordinatorClient {
  public:
   explicit CoordinatorClient(const std::string& address);
@@ -22,6 +22,9 @@ class CoordinatorClient {
   // Errors: kUnavailable or kDeadlineExceeded, nobody answers; both name the address.
   absl::StatusOr<wire::JobStatus> GetStatus(absl::Duration timeout = kCallTimeout);
   absl::Status Stop(absl::Duration timeout = kCallTimeout);
+  // Tells it how process `pid` of this machine ended, without waiting: best effort, for at most `timeout`, in
+  // which the coordinator may also come back.
+  void ReportExit(int64_t pid, const std::string& message, absl::Duration timeout = kCallTimeout);
   // The clock that a checkpoint will be taken at.
   absl::StatusOr<int64_t> TakeCheckpoint(absl::Duration timeout = kCallTimeout);
 

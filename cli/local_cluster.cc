@@ -22,6 +22,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "cli/text.h"
 #include "common/file_descriptor.h"
 #include "common/run_folder.h"
 #include "common/status.h"
@@ -32,6 +33,7 @@ namespace {
 constexpr char kCoordinatorProgram[] = "tessera-coordinator";
 constexpr char kServerProgram[] = "tessera-server";
 constexpr char kWorkerProgram[] = "tessera-worker";
+constexpr uint64_t kMostProcesses = 1000;
 constexpr size_t kLogTail = 4096;
 constexpr size_t kLongestQuote = 300;
 
@@ -95,25 +97,49 @@ absl::Status LocalCluster::Start(absl::Duration timeout, int extra,
                                  const std::function<bool()>& interrupted) {
   TESSERA_RETURN_IF_ERROR(CheckPrograms());
   std::error_code error;
-  // Absolute, since the coordinator tells it to `tessera status`, wherever that is called.
-  const std::string folder = std::filesystem::absolute(options_.run_folder, error).string();
+  folder_ = std::filesystem::absolute(options_.run_folder, error).string();
   if (error) return absl::UnavailableError(absl::StrCat(options_.run_folder, ": ", error.message()));
-  std::vector<std::string> arguments = {"--config",     options_.config,
-                                        "--bind",       absl::StrCat("127.0.0.1:", options_.port),
-                                        "--run-folder", folder};
+  // An earlier run's is not to be taken for the one that is awaited.
+  std::filesystem::remove(AddressFile(options_.run_folder), error);
+  TESSERA_RETURN_IF_ERROR(
+      StartDaemon("coordinator", kCoordinatorProgram,
+                  CoordinatorArguments(absl::StrCat("127.0.0.1:", options_.port), options_.resume)));
+  TESSERA_RETURN_IF_ERROR(AwaitAddress(timeout, extra, interrupted));
+  launches_[kCoordinator].arguments = CoordinatorArguments(address_, /*resume=*/true);
+  for (int i = 0; i < options_.servers; ++i) TESSERA_RETURN_IF_ERROR(StartNode({PlaceKind::kServer, i}));
+  for (int i = 0; i < options_.workers; ++i) TESSERA_RETURN_IF_ERROR(StartNode({PlaceKind::kWorker, i}));
+  return absl::OkStatus();
+}
+
+std::vector<std::string> LocalCluster::CoordinatorArguments(const std::string& bind, bool resume) const {
+  std::vector<std::string> arguments = {"--config", options_.config, "--bind", bind, "--run-folder", folder_};
   for (const std::string& setting : options_.settings) {
     arguments.push_back("--set");
     arguments.push_back(setting);
   }
-  TESSERA_RETURN_IF_ERROR(StartDaemon("coordinator", kCoordinatorProgram, std::move(arguments)));
-  TESSERA_RETURN_IF_ERROR(AwaitAddress(timeout, extra, interrupted));
-  for (int i = 0; i < options_.servers; ++i) {
-    TESSERA_RETURN_IF_ERROR(StartNode(absl::StrCat("server ", i), kServerProgram));
-  }
-  for (int i = 0; i < options_.workers; ++i) {
-    TESSERA_RETURN_IF_ERROR(StartNode(absl::StrCat("worker ", i), kWorkerProgram));
-  }
-  return absl::OkStatus();
+  if (resume) arguments.push_back("--resume");
+  return arguments;
+}
+
+size_t LocalCluster::IndexOf(const Place& place) const {
+  if (place.kind == PlaceKind::kCoordinator) return kCoordinator;
+  const size_t first =
+      kCoordinator + 1 + (place.kind == PlaceKind::kWorker ? static_cast<size_t>(options_.servers) : 0);
+  return first + static_cast<size_t>(place.index);
+}
+
+std::vector<Place> LocalCluster::places() const {
+  std::vector<Place> places = {Place{}};
+  for (int i = 0; i < options_.servers; ++i) places.push_back({PlaceKind::kServer, i});
+  for (int i = 0; i < options_.workers; ++i) places.push_back({PlaceKind::kWorker, i});
+  return places;
+}
+
+absl::Status LocalCluster::Restart(size_t process) {
+  ProcessOptions launch = launches_[process];
+  launch.name = processes_.process(process).name();
+  launch.log_path = processes_.process(process).log_path();
+  return processes_.Restart(process, launch);
 }
 
 void LocalCluster::AdoptNames(const std::map<int64_t, std::string>& names) {
@@ -156,13 +182,15 @@ absl::Status LocalCluster::CheckPrograms() const {
 
 absl::Status LocalCluster::StartDaemon(const std::string& node, const std::string& program,
                                        std::vector<std::string> arguments) {
-  return processes_.Start({.name = node,
-                           .executable = absl::StrCat(options_.programs, "/", program),
-                           .arguments = std::move(arguments),
-                           .log_path = LogFile(options_.run_folder, node)});
+  launches_.push_back({.name = node,
+                       .executable = absl::StrCat(options_.programs, "/", program),
+                       .arguments = std::move(arguments),
+                       .log_path = LogFile(options_.run_folder, node)});
+  return processes_.Start(launches_.back());
 }
 
-absl::Status LocalCluster::StartNode(const std::string& node, const std::string& program) {
+absl::Status LocalCluster::StartNode(const Place& place) {
+  const bool worker = place.kind == PlaceKind::kWorker;
   std::vector<std::string> arguments = {"--coordinator", address_};
   if (options_.traced) {
     std::error_code error;
@@ -170,7 +198,19 @@ absl::Status LocalCluster::StartNode(const std::string& node, const std::string&
     arguments.push_back("--trace");
     arguments.push_back(TracePath(processes_.size()));
   }
-  return StartDaemon(node, program, std::move(arguments));
+  const auto slowdown = options_.slowdowns.find(place.index);
+  if (worker && slowdown != options_.slowdowns.end()) {
+    arguments.push_back("--slowdown");
+    arguments.push_back(FormatExact(slowdown->second));
+  }
+  if (!options_.fault_arguments.empty()) {
+    arguments.insert(arguments.end(), options_.fault_arguments.begin(), options_.fault_arguments.end());
+    // Each process has its own faults.
+    arguments.insert(arguments.end(), {"--fault-seed", absl::StrCat(options_.fault_seed * kMostProcesses +
+                                                                    processes_.size())});
+  }
+  return StartDaemon(absl::StrCat(worker ? "worker " : "server ", place.index),
+                     worker ? kWorkerProgram : kServerProgram, std::move(arguments));
 }
 
 // By number, since the coordinator may give the node another name.

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "cli/place.h"
 #include "cli/process_group.h"
 #include "common/trace/trace_merge.h"
 
@@ -23,6 +24,12 @@ struct ClusterOptions {
   int servers = 1;
   int workers = 1;
   bool traced = false;  // each node leaves its trace in the run folder's trace/
+  bool resume = false;  // the coordinator goes on with what the run folder holds
+  // To study faults: further arguments of every server and worker, with a --fault-seed for each that follows
+  // from `fault_seed`; and how many times as long a worker (by index) takes.
+  std::vector<std::string> fault_arguments;
+  uint64_t fault_seed = 0;
+  std::map<int, double> slowdowns;
 };
 
 // The folder of this program's executable, where the daemons are too.
@@ -54,8 +61,14 @@ class LocalCluster {
   int servers() const { return options_.servers; }
   int workers() const { return options_.workers; }
   ProcessGroup* processes() { return &processes_; }
-  // The coordinator is the first of the group.
+  // The coordinator is the first of the group, then come servers, then workers.
   static constexpr size_t kCoordinator = 0;
+  size_t IndexOf(const Place& place) const;
+  // Of all processes, by index.
+  std::vector<Place> places() const;
+  // Starts a process, whose exit was taken, again in its place, with the log of the one before; the
+  // coordinator at the same address, going on with the run. Errors: those of Process::Spawn.
+  absl::Status Restart(size_t process);
   // Calls the nodes, and their logs, what the coordinator calls them: it numbers them as they come, not as
   // they were started. `names`: node names by pid. Nothing changes unless these are the same names in another
   // order.
@@ -70,14 +83,18 @@ class LocalCluster {
   absl::Status CheckPrograms() const;
   absl::Status StartDaemon(const std::string& node, const std::string& program,
                            std::vector<std::string> arguments);
-  absl::Status StartNode(const std::string& node, const std::string& program);
+  std::vector<std::string> CoordinatorArguments(const std::string& bind, bool resume) const;
+  absl::Status StartNode(const Place& place);
   std::string TracePath(size_t process) const;
   absl::Status AwaitAddress(absl::Duration timeout, int extra, const std::function<bool()>& interrupted);
   // Reads the address file; false while it is not there.
   bool ReadAddress();
 
   const ClusterOptions options_;
+  std::string
+      folder_;  // absolute, since the coordinator tells it to `tessera status`, wherever that is called
   std::string address_;
+  std::vector<ProcessOptions> launches_;  // how each process was started
   ProcessGroup processes_;
 };
 

@@ -26,6 +26,12 @@ absl::Status ProcessGroup::Start(const ProcessOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status ProcessGroup::Restart(size_t index, const ProcessOptions& options) {
+  TESSERA_ASSIGN_OR_RETURN(processes_[index], Process::Spawn(options));
+  reported_[index] = false;
+  return absl::OkStatus();
+}
+
 std::vector<size_t> ProcessGroup::TakeExits() {
   std::vector<size_t> exits;
   for (size_t i = 0; i < processes_.size(); ++i) {

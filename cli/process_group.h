@@ -24,6 +24,9 @@ class ProcessGroup {
  public:
   // Errors: those of Process::Spawn.
   absl::Status Start(const ProcessOptions& options);
+  // Puts a new process in the place of one whose exit was taken. Errors: those of Process::Spawn; the old one then
+  // stays.
+  absl::Status Restart(size_t index, const ProcessOptions& options);
 
   size_t size() const { return processes_.size(); }
   Process& process(size_t index) { return *processes_[index]; }
@@ -32,6 +35,8 @@ class ProcessGroup {
   // Indices of the processes that ended since the last call; those killed by a signal come first: they are
   // causes, others may be consequences. Never blocks.
   std::vector<size_t> TakeExits();
+
+  bool exit_taken(size_t index) const { return reported_[index]; }
 
   // Waits until there is an exit to take, one of `extra` is readable, or `timeout` has passed.
   void Wait(const std::vector<int>& extra, absl::Duration timeout);

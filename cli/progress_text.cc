@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -13,6 +14,7 @@ namespace tessera::cli {
 namespace {
 
 constexpr char kGap[] = "  ";
+constexpr char kParked[] = "parked: ";
 constexpr int kWidestBar = 40;
 constexpr int kNarrowestBar = 8;
 
@@ -86,6 +88,12 @@ std::string FiguresLine(const wire::JobStatus& status) {
   parts.push_back(RatePart(status));
   parts.push_back(FormatSeconds(status.elapsed_seconds()));
   return Join(parts);
+}
+
+// "parked: waiting for a server, 3 s", where training cannot go on.
+std::string ParkedLine(const wire::JobStatus& status) {
+  if (status.message().empty() || absl::StartsWith(status.message(), kParked)) return status.message();
+  return absl::StrCat(kParked, status.message());
 }
 
 bool InStep(const wire::JobStatus& status) { return status.mode() == "sync"; }
@@ -179,6 +187,14 @@ std::string ReplicaRow(const wire::ReplicaStatus& replica) {
                       absl::StrCat("worker ", replica.worker()), dropped));
 }
 
+// "" for what is no news: deaths and restarts are told by whoever starts processes.
+std::string EventLine(const wire::Event& event) {
+  for (const char* told : {"takeover", "rewind", "parked", "resumed", "checkpoint failed", "warning"}) {
+    if (event.what() == told) return absl::StrCat(event.what(), ": ", event.message());
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string PhaseName(wire::Phase phase) {
@@ -214,6 +230,7 @@ std::string EpochLine(const wire::JobStatus& status, const wire::EpochResult& ep
 
 std::string ProgressLine(const wire::JobStatus& status) {
   if (status.phase() != wire::RUNNING) return PhaseWords(status);
+  if (std::string line = ParkedLine(status); !line.empty()) return line;
   std::vector<std::string> parts = {EpochPart(status), StepPart(status)};
   if (!Evaluating(status)) parts.push_back(absl::StrCat("loss ", FormatLoss(status.train_loss())));
   parts.push_back(RatePart(status));
@@ -236,12 +253,27 @@ std::string ModeLine(const wire::JobStatus& status) {
   return Join(parts);
 }
 
+std::string RecoveryLine(const wire::JobStatus& status) {
+  std::vector<std::string> parts;
+  if (status.recomputed_steps() > 0) {
+    parts.push_back(absl::StrCat("recomputed ", FormatCount(static_cast<double>(status.recomputed_steps())),
+                                 status.recomputed_steps() == 1 ? " step" : " steps"));
+  }
+  if (status.checkpoint_step() > 0) {
+    parts.push_back(absl::StrCat("newest checkpoint at step ",
+                                 FormatCount(static_cast<double>(status.checkpoint_step()))));
+  }
+  return Join(parts);
+}
+
 std::vector<std::string> LiveFrame(const wire::JobStatus& status, const TextStyle& style, int width) {
   std::vector<std::string> lines = {JobPart(status, style)};
   if (status.phase() == wire::RUNNING) {
     lines.push_back(BarLine(status, style, width));
     lines.push_back(FiguresLine(status));
-    if (std::string line = ModeLine(status); !line.empty()) lines.push_back(std::move(line));
+    for (std::string line : {ModeLine(status), RecoveryLine(status), ParkedLine(status)}) {
+      if (!line.empty()) lines.push_back(std::move(line));
+    }
   } else {
     lines.push_back(PhaseWords(status));
   }
@@ -254,9 +286,12 @@ std::vector<std::string> StatusPage(const wire::JobStatus& status, const TextSty
   std::vector<std::string> lines = {
       absl::StrCat(JobPart(status, style), kGap, PhaseName(status.phase())),
   };
-  if (!status.message().empty()) lines.push_back(status.message());
+  const std::string words = status.phase() == wire::RUNNING ? ParkedLine(status) : status.message();
+  if (!words.empty()) lines.push_back(words);
   lines.push_back(Join({EpochPart(status), StepPart(status), FiguresLine(status)}));
-  if (std::string line = ModeLine(status); !line.empty()) lines.push_back(std::move(line));
+  for (std::string line : {ModeLine(status), RecoveryLine(status)}) {
+    if (!line.empty()) lines.push_back(std::move(line));
+  }
   for (const wire::EpochResult& epoch : status.epochs_done()) {
     std::string line =
         absl::StrCat("  epoch ", epoch.epoch(), "  train loss ", FormatLoss(epoch.train_loss()));
@@ -277,9 +312,11 @@ std::vector<std::string> StatusPage(const wire::JobStatus& status, const TextSty
 
 std::vector<std::string> ProgressNews::Take(const wire::JobStatus& status) {
   std::vector<std::string> lines;
+  events_ = std::min(events_, status.events_size());
+  epochs_ = std::min(epochs_, status.epochs_done_size());
   for (; events_ < status.events_size(); ++events_) {
     const wire::Event& event = status.events(events_);
-    if (event.what() == "warning") lines.push_back(absl::StrCat("warning: ", event.message()));
+    if (std::string line = EventLine(event); !line.empty()) lines.push_back(std::move(line));
   }
   for (; epochs_ < status.epochs_done_size(); ++epochs_) {
     lines.push_back(EpochLine(status, status.epochs_done(epochs_)));

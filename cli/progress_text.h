@@ -22,8 +22,12 @@ std::string ProgressLine(const wire::JobStatus& status);
 // as long as none was dropped.
 std::string ModeLine(const wire::JobStatus& status);
 
-// The lines of a live view, at most `width` columns each: job, bar, figures, ModeLine (where there is one),
-// nodes.
+// What a run that met faults shows: "recomputed 12 steps  newest checkpoint at step 40". "" before there is
+// either.
+std::string RecoveryLine(const wire::JobStatus& status);
+
+// The lines of a live view, at most `width` columns each: job, bar, figures, ModeLine and RecoveryLine (where
+// there are), what training is parked for, nodes.
 std::vector<std::string> LiveFrame(const wire::JobStatus& status, const TextStyle& style, int width);
 
 // The tables of `tessera status`.
@@ -32,7 +36,9 @@ std::vector<std::string> StatusPage(const wire::JobStatus& status, const TextSty
 // "waiting for nodes", "running", ...
 std::string PhaseName(wire::Phase phase);
 
-// Remembers which lasting lines (an epoch's end, a warning) were handed out. Not thread-safe.
+// Remembers which lasting lines (an epoch's end, a warning, a recovery) were handed out. A job that goes
+// back, or a coordinator that was started again, may have fewer than before: those that then come are new.
+// Not thread-safe.
 class ProgressNews {
  public:
   // Those that are new in `status`, in order.

@@ -16,6 +16,7 @@ constexpr char kClearBelow[] = "\x1b[J";
 }  // namespace
 
 void PlainView::Update(const wire::JobStatus& status, absl::Time now) {
+  away_ = false;
   const std::vector<std::string> news = news_.Take(status);
   for (const std::string& line : news) Note(line);
   // The first status is no news: nodes always take a moment to come.
@@ -29,6 +30,11 @@ void PlainView::Update(const wire::JobStatus& status, absl::Time now) {
   }
 }
 
+void PlainView::Away(absl::string_view words) {
+  if (!away_) Note(words);
+  away_ = true;
+}
+
 void PlainView::Note(absl::string_view line) { sink_(absl::StrCat(line, "\n")); }
 
 LiveView::LiveView(TextSink sink, const TextStyle& style, std::function<int()> width)
@@ -36,7 +42,14 @@ LiveView::LiveView(TextSink sink, const TextStyle& style, std::function<int()> w
 
 void LiveView::Update(const wire::JobStatus& status, absl::Time) {
   // The last column stays free: some terminals wrap as soon as it is written.
-  Draw(news_.Take(status), LiveFrame(status, style_, width_() - 1));
+  frame_ = LiveFrame(status, style_, width_() - 1);
+  Draw(news_.Take(status), frame_);
+}
+
+void LiveView::Away(absl::string_view words) {
+  std::vector<std::string> block = frame_;
+  block.push_back(FitWidth(Paint(style_, Tone::kBad, words), width_() - 1));
+  Draw({}, std::move(block));
 }
 
 void LiveView::Note(absl::string_view line) { Draw({std::string(line)}, block_); }

@@ -22,6 +22,8 @@ class ProgressView {
   virtual ~ProgressView() = default;
   // `now` only paces the lines.
   virtual void Update(const wire::JobStatus& status, absl::Time now) = 0;
+  // No status comes; `words` say since when or why. Until the next Update().
+  virtual void Away(absl::string_view words) = 0;
   // A line that stays.
   virtual void Note(absl::string_view line) = 0;
   // Leaves the cursor at the start of an empty line. Nothing may be shown afterwards but by Note().
@@ -29,11 +31,13 @@ class ProgressView {
   virtual void Close() = 0;
 };
 
-// Lines: every epoch's end and warning; otherwise how far the job is, or for whom it waits, every `interval`.
+// Lines: every epoch's end and warning, and once that no status comes; otherwise how far the job is, or for
+// whom it waits, every `interval`.
 class PlainView : public ProgressView {
  public:
   PlainView(TextSink sink, absl::Duration interval) : sink_(std::move(sink)), interval_(interval) {}
   void Update(const wire::JobStatus& status, absl::Time now) override;
+  void Away(absl::string_view words) override;
   void Note(absl::string_view line) override;
   void Close() override {}
 
@@ -42,6 +46,7 @@ class PlainView : public ProgressView {
   const absl::Duration interval_;
   ProgressNews news_;
   absl::Time next_line_ = absl::InfinitePast();  // InfinitePast: no status has come yet
+  bool away_ = false;
 };
 
 // A block of lines that is drawn over itself; lasting lines scroll away above it. Each drawing is one write,
@@ -52,6 +57,7 @@ class LiveView : public ProgressView {
   LiveView(TextSink sink, const TextStyle& style, std::function<int()> width);
   ~LiveView() override { Close(); }
   void Update(const wire::JobStatus& status, absl::Time now) override;
+  void Away(absl::string_view words) override;
   void Note(absl::string_view line) override;
   void Close() override;
 
@@ -64,6 +70,7 @@ class LiveView : public ProgressView {
   const TextStyle style_;
   const std::function<int()> width_;
   ProgressNews news_;
+  std::vector<std::string> frame_;  // of the last status
   std::vector<std::string> block_;  // on the screen now
 };
 

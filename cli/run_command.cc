@@ -2,10 +2,15 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "cli/chaos_generator.h"
+#include "cli/chaos_plan.h"
 #include "cli/exit_codes.h"
 #include "cli/job_checks.h"
 #include "cli/local_cluster.h"
@@ -13,12 +18,16 @@
 #include "cli/run_trace.h"
 #include "cli/signal_watch.h"
 #include "cli/summary.h"
+#include "cli/summary_changes.h"
+#include "cli/text.h"
 #include "common/run_folder.h"
 #include "common/status.h"
 #include "job/job_plan.h"
 
 namespace tessera::cli {
 namespace {
+
+constexpr char kRandomPlan[] = "random";
 
 // What --servers and --workers stand for is added to the settings.
 std::vector<std::string> AllSettings(const RunOptions& options) {
@@ -41,10 +50,54 @@ absl::StatusOr<ClusterOptions> PlanCluster(const RunOptions& options, const JobS
   cluster.settings = AllSettings(options);
   cluster.servers = job.cluster.servers;
   cluster.workers = job.cluster.workers;
+  cluster.resume = options.resume;
+  cluster.traced = !options.trace_file.empty();
   return cluster;
 }
 
-int64_t TotalSteps(const JobPlan& plan) { return plan.steps_per_epoch * plan.job.train.epochs; }
+// The plan of faults; nothing without one.
+absl::StatusOr<std::optional<ChaosPlan>> PlanChaos(const RunOptions& options, const JobPlan& plan) {
+  if (options.chaos.empty()) return std::nullopt;
+  const ChaosCluster cluster = {.servers = plan.job.cluster.servers, .workers = plan.job.cluster.workers};
+  if (options.chaos == kRandomPlan) {
+    return RandomChaosPlan(options.chaos_seed, {.cluster = cluster, .steps = plan.total_steps});
+  }
+  std::string text = options.chaos, source = "--chaos";
+  if (text[0] == '@') {
+    source = text.substr(1);
+    std::ifstream file(source, std::ios::binary);
+    if (!file) return absl::NotFoundError(absl::StrCat("cannot read the plan of faults ", source));
+    text.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  return ParseChaosPlan(text, source, cluster);
+}
+
+// What the daemons do of the plan.
+void AddFaults(const ChaosPlan& plan, uint64_t seed, ClusterOptions* cluster) {
+  const auto add = [cluster](const char* flag, const std::string& value) {
+    cluster->fault_arguments.insert(cluster->fault_arguments.end(), {flag, value});
+  };
+  if (plan.drop_percent > 0) add("--fault-loss", FormatExact(plan.drop_percent / 100));
+  if (plan.cut_percent > 0) add("--fault-cut", FormatExact(plan.cut_percent / 100));
+  cluster->fault_seed = seed;
+  for (const ChaosSlowdown& slowdown : plan.slowdowns) cluster->slowdowns[slowdown.worker] = slowdown.factor;
+}
+
+// A fresh folder, or that of the run to go on with.
+absl::StatusOr<RunFolder> TakeRunFolder(const RunOptions& options, const std::string& name) {
+  if (!options.resume) return RunFolder::Create(kRunsFolder, name);
+  TESSERA_ASSIGN_OR_RETURN(RunFolder folder, RunFolder::Reopen(kRunsFolder, name));
+  const std::string summary_file = SummaryFile(folder.path());
+  const absl::StatusOr<Summary> summary = ReadSummary(summary_file);
+  if (summary.ok() && summary->done()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the run in ", folder.path(), " is finished; there is nothing to resume"));
+  }
+  // Not to be taken for the one that is to come.
+  std::error_code ignored;
+  std::filesystem::rename(summary_file, absl::StrCat(summary_file, ".before"), ignored);
+  return folder;
+}
 
 // Without those that a later one replaces.
 std::vector<std::string> LastSettings(const std::vector<std::string>& settings) {
@@ -91,7 +144,7 @@ absl::Status Report(const RunOptions& options, const JobPlan& plan, const std::s
     ReportDone(options, plan, *summary, folder, console);
   } else if (summary->status != "failed") {
     const std::string line =
-        absl::StrCat("job ", summary->job, ": ", OutcomeLine(*summary, TotalSteps(plan)));
+        absl::StrCat("job ", summary->job, ": ", OutcomeLine(*summary, plan.total_steps));
     // Who interrupts us knows of it; who finds that another has ended the job is told why this is no success.
     end.signal != 0 ? console.Line(line) : console.Error(line);
   }
@@ -111,6 +164,24 @@ absl::Status ReportTrace(const RunOptions& options, const RunSession& session, c
   std::error_code ignored;
   std::filesystem::remove_all(TraceFolder(folder), ignored);
   return absl::OkStatus();
+}
+
+// Puts what only this command knows into the summary.
+absl::Status CompleteSummary(const RunSession& session, const SessionEnd& end, const std::string& folder) {
+  SummaryChanges changes = {.injections = session.injections(), .failure = ""};
+  const bool failed = end.signal == 0 && end.outcome.kind == RunOutcome::Kind::kFailed;
+  if (failed && !end.outcome.coordinator_knows) changes.failure = end.outcome.message;
+  return ChangeSummaryFile(SummaryFile(folder), changes);
+}
+
+// Errors: kAborted, a fault of the plan was never injected, although the run ended in order.
+absl::Status CheckAllFired(const RunSession& session, const SessionEnd& end) {
+  const std::vector<std::string> unfired = session.unfired();
+  if (unfired.empty() || end.signal != 0 || end.outcome.kind != RunOutcome::Kind::kDone)
+    return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("the run was over before ",
+                                         unfired.size() == 1 ? "this fault" : "these faults",
+                                         " of the plan: ", absl::StrJoin(unfired, "; ")));
 }
 
 int Complain(const Console& console, const absl::Status& status, int code) {
@@ -134,7 +205,9 @@ int RunJob(const RunOptions& options, const Console& console) {
     const absl::Status writable = file.empty() ? absl::OkStatus() : CheckWritable(file);
     if (!writable.ok()) return Complain(console, writable, kExitUsage);
   }
-  const absl::StatusOr<RunFolder> folder = RunFolder::Create(kRunsFolder, plan->job.name);
+  const absl::StatusOr<std::optional<ChaosPlan>> chaos = PlanChaos(options, *plan);
+  if (!chaos.ok()) return Complain(console, chaos.status(), kExitUsage);
+  const absl::StatusOr<RunFolder> folder = TakeRunFolder(options, plan->job.name);
   if (!folder.ok()) return Complain(console, folder.status(), kExitUsage);
 
   console.Line(absl::StrCat("job ", plan->job.name, ": ", DescribePlan(*plan)));
@@ -144,13 +217,20 @@ int RunJob(const RunOptions& options, const Console& console) {
   absl::StatusOr<ClusterOptions> cluster = PlanCluster(options, plan->job, console);
   if (!cluster.ok()) return Complain(console, cluster.status(), kExitUsage);
   cluster->run_folder = folder->path();
-  cluster->traced = !options.trace_file.empty();
+  if (chaos->has_value()) {
+    console.Line(absl::StrCat("chaos, seed ", options.chaos_seed, ": ", FormatChaosPlan(**chaos)));
+    AddFaults(**chaos, options.chaos_seed, &*cluster);
+  }
 
-  RunSession session(*std::move(cluster), plan->job.cluster.lease, &*signals, console);
+  const SessionOptions session_options = {
+      .lease = plan->job.cluster.lease, .restart = options.restart, .plan = *chaos};
+  RunSession session(*std::move(cluster), session_options, &*signals, console);
   const SessionEnd end = session.Run();
-  absl::Status reported = ReportTrace(options, session, folder->path(), console);
+  absl::Status reported = CompleteSummary(session, end, folder->path());
+  reported.Update(ReportTrace(options, session, folder->path(), console));
   reported.Update(
       Report(options, *plan, folder->path(), end, console));  // last: its last line is what to do next
+  reported.Update(CheckAllFired(session, end));
   if (!reported.ok()) return Complain(console, reported, kExitFailed);
   return ExitCode(end);
 }

@@ -76,6 +76,8 @@ absl::StatusOr<Summary> ParseSummary(std::string text) {
   summary.wall_seconds = NumberOf(json, "wall_seconds");
   ReadStaleness(json, &summary);
   summary.dropped = static_cast<int64_t>(NumberOf(json, "dropped").value_or(0));
+  summary.resumed_from_step = NumberOf(json, "resumed_from_step");
+  summary.recomputed_steps = static_cast<int64_t>(NumberOf(json, "recomputed_steps").value_or(0));
   if (summary.status.empty()) return absl::DataLossError("not a run's summary");
   return summary;
 }
@@ -145,6 +147,13 @@ std::vector<std::string> FigureLines(const Summary& summary) {
   if (summary.dropped > 0) {
     add("dropped", absl::StrCat(FormatCount(static_cast<double>(summary.dropped)),
                                 summary.dropped == 1 ? " minibatch" : " minibatches"));
+  }
+  if (summary.resumed_from_step.has_value()) {
+    add("resumed from", absl::StrCat("step ", FormatCount(*summary.resumed_from_step)));
+  }
+  if (summary.recomputed_steps > 0) {
+    add("recomputed", absl::StrCat(FormatCount(static_cast<double>(summary.recomputed_steps)),
+                                   summary.recomputed_steps == 1 ? " step" : " steps"));
   }
   if (!summary.weights_digest.empty()) add("weights digest", summary.weights_digest);
   return lines;

@@ -25,7 +25,9 @@ struct Summary {
   std::string weights_digest;
   // Of applied pushes, in versions; no bound: none.
   std::optional<double> staleness_mean, staleness_max, staleness_bound, clock_lead;
-  int64_t dropped = 0;  // minibatches
+  int64_t dropped = 0;                      // minibatches
+  std::optional<double> resumed_from_step;  // of a run that went on with an earlier one
+  int64_t recomputed_steps = 0;
 
   bool done() const { return status == "done"; }
 };

@@ -92,6 +92,18 @@ absl::StatusOr<RunFolder> RunFolder::Create(const std::string& root, const std::
   return RunFolder(std::move(lock), path, std::move(moved_to));
 }
 
+absl::StatusOr<RunFolder> RunFolder::Reopen(const std::string& root, const std::string& name) {
+  TESSERA_RETURN_IF_ERROR(CheckName(name));
+  const std::string path = absl::StrCat(root, "/", name);
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return absl::NotFoundError(absl::StrCat("there is no run to resume: no folder ", path));
+  }
+  TESSERA_ASSIGN_OR_RETURN(FileDescriptor lock, TakeLock(absl::StrCat(root, "/.", name, ".lock"), name));
+  TESSERA_RETURN_IF_ERROR(MakeFolder(absl::StrCat(path, "/logs")));
+  return RunFolder(std::move(lock), path, "");
+}
+
 RunFolder::RunFolder(FileDescriptor lock, std::string path, std::string moved_to)
     : lock_(std::move(lock)), path_(std::move(path)), moved_to_(std::move(moved_to)) {}
 

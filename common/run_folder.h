@@ -18,7 +18,7 @@ std::string CheckpointsFolder(const std::string& folder);  // unless the job nam
 std::string TraceFolder(const std::string& folder);  // each node's trace, until they are joined
 std::string LogFile(const std::string& folder, const std::string& node);  // "server 1" -> logs/server-1.log
 
-// A fresh folder <root>/<name> with logs/ in it, locked as long as this object (or the process) lives. The
+// A folder <root>/<name> with logs/ in it, locked as long as this object (or the process) lives. The
 // lock is a file beside it, <root>/.<name>.lock, since the folder itself may be moved. It is never deleted:
 // two runs that see different files of that name would both hold a lock.
 class RunFolder {
@@ -27,6 +27,9 @@ class RunFolder {
   // Errors: kInvalidArgument, a name that is no plain file name; kAlreadyExists, a run of that name is going
   // on (names its pid); kUnavailable, the file system refuses.
   static absl::StatusOr<RunFolder> Create(const std::string& root, const std::string& name);
+
+  // The folder of an earlier run, to go on in it. Errors: as Create(); kNotFound, there is none (names it).
+  static absl::StatusOr<RunFolder> Reopen(const std::string& root, const std::string& name);
 
   const std::string& path() const { return path_; }
   // Where the older folder went, or "".

@@ -12,7 +12,7 @@ absl::Status SendQueue::Add(ExchangeMessage message, int priority) {
                                                      " bytes of tensors wait for a peer that does not read"));
   }
   const size_t message_bytes = message.tensor.size_bytes();
-  if (message_bytes == 0) {
+  if (message_bytes == 0 && !message.probe) {
     small_.push_back(std::move(message));
   } else {
     by_priority_[priority].push_back(std::move(message));

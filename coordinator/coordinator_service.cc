@@ -45,6 +45,24 @@ grpc::ServerUnaryReactor* CoordinatorService::ReportFailure(grpc::CallbackServer
   return Answer(context, coordinator_->ReportFailure(*request, reply));
 }
 
+grpc::ServerUnaryReactor* CoordinatorService::ReportExit(grpc::CallbackServerContext* context,
+                                                         const wire::ReportExitRequest* request,
+                                                         wire::ReportExitReply* reply) {
+  return Answer(context, coordinator_->ReportExit(*request, reply));
+}
+
+grpc::ServerUnaryReactor* CoordinatorService::ReportCheckpoint(grpc::CallbackServerContext* context,
+                                                               const wire::ReportCheckpointRequest* request,
+                                                               wire::ReportCheckpointReply* reply) {
+  return Answer(context, coordinator_->ReportCheckpoint(*request, reply));
+}
+
+grpc::ServerUnaryReactor* CoordinatorService::TakeCheckpoint(grpc::CallbackServerContext* context,
+                                                             const wire::TakeCheckpointRequest* request,
+                                                             wire::TakeCheckpointReply* reply) {
+  return Answer(context, coordinator_->TakeCheckpoint(*request, reply));
+}
+
 grpc::ServerUnaryReactor* CoordinatorService::GetStatus(grpc::CallbackServerContext* context,
                                                         const wire::GetStatusRequest* request,
                                                         wire::JobStatus* reply) {

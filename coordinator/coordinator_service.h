@@ -27,6 +27,15 @@ class CoordinatorService : public wire::CoordinatorService::CallbackService {
   grpc::ServerUnaryReactor* ReportFailure(grpc::CallbackServerContext* context,
                                           const wire::ReportFailureRequest* request,
                                           wire::ReportFailureReply* reply) override;
+  grpc::ServerUnaryReactor* ReportExit(grpc::CallbackServerContext* context,
+                                       const wire::ReportExitRequest* request,
+                                       wire::ReportExitReply* reply) override;
+  grpc::ServerUnaryReactor* ReportCheckpoint(grpc::CallbackServerContext* context,
+                                             const wire::ReportCheckpointRequest* request,
+                                             wire::ReportCheckpointReply* reply) override;
+  grpc::ServerUnaryReactor* TakeCheckpoint(grpc::CallbackServerContext* context,
+                                           const wire::TakeCheckpointRequest* request,
+                                           wire::TakeCheckpointReply* reply) override;
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const wire::GetStatusRequest* request, wire::JobStatus* reply) override;
   grpc::ServerUnaryReactor* Stop(grpc::CallbackServerContext* context, const wire::StopRequest* request,

@@ -20,7 +20,7 @@ absl::Status CheckChunk(const ChunkResult& chunk, int64_t test_samples) {
 
 }  // namespace
 
-absl::Status EvaluationResults::Record(Clock clock, absl::Span<const ChunkResult> chunks) {
+absl::StatusOr<bool> EvaluationResults::Record(Clock clock, absl::Span<const ChunkResult> chunks) {
   const auto found = by_clock_.find(clock);
   Evaluation evaluation = found == by_clock_.end() ? Evaluation{} : found->second;
   for (const ChunkResult& chunk : chunks) {
@@ -33,8 +33,10 @@ absl::Status EvaluationResults::Record(Clock clock, absl::Span<const ChunkResult
                                                      test_samples_));
     }
   }
+  const size_t known = found == by_clock_.end() ? 0 : found->second.chunks.size();
+  const bool is_news = evaluation.chunks.size() > known;
   by_clock_[clock] = std::move(evaluation);
-  return absl::OkStatus();
+  return is_news;
 }
 
 std::optional<EvaluationSummary> EvaluationResults::At(Clock clock) const {
@@ -48,6 +50,14 @@ std::optional<EvaluationSummary> EvaluationResults::At(Clock clock) const {
   }
   const auto samples = static_cast<double>(test_samples_);
   return EvaluationSummary{loss_sum / samples, static_cast<double>(correct) / samples};
+}
+
+std::map<Clock, std::vector<ChunkResult>> EvaluationResults::Chunks() const {
+  std::map<Clock, std::vector<ChunkResult>> chunks;
+  for (const auto& [clock, evaluation] : by_clock_) {
+    for (const auto& [index, chunk] : evaluation.chunks) chunks[clock].push_back(chunk);
+  }
+  return chunks;
 }
 
 }  // namespace tessera

@@ -6,8 +6,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/types.h"
 
@@ -30,13 +31,19 @@ class EvaluationResults {
   // test_samples 0: nothing to evaluate.
   explicit EvaluationResults(int64_t test_samples) : test_samples_(test_samples) {}
 
-  // Takes results measured at `clock`; of each chunk the first counts. All or nothing.
-  // Errors: kInvalidArgument, a negative number, an empty chunk, more right ones than samples, more samples
-  // than the test set has.
-  absl::Status Record(Clock clock, absl::Span<const ChunkResult> chunks);
+  // Takes results measured at `clock`; of each chunk the first counts. All or nothing. Returns whether there
+  // was one that was not known. Errors: kInvalidArgument, a negative number, an empty chunk, more right ones
+  // than samples, more samples than the test set has.
+  absl::StatusOr<bool> Record(Clock clock, absl::Span<const ChunkResult> chunks);
 
   // Set once every test sample has been counted at `clock`.
   std::optional<EvaluationSummary> At(Clock clock) const;
+
+  // Forgets what was measured after `clock`.
+  void DropAfter(Clock clock) { by_clock_.erase(by_clock_.upper_bound(clock), by_clock_.end()); }
+
+  // Everything taken so far, by clock, in order of chunk.
+  std::map<Clock, std::vector<ChunkResult>> Chunks() const;
 
  private:
   struct Evaluation {

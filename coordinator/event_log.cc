@@ -5,9 +5,10 @@
 namespace tessera {
 
 void EventLog::Add(JobEvent event) {
-  const bool bad = event.what == "death" || event.what == "failure" || event.what == "warning";
+  const bool bad = event.what == "death" || event.what == "failure" || event.what == "warning" ||
+                   event.what == "rewind" || event.what == "parked" || event.what == "checkpoint failed";
   Line(event.message, bad);
-  events_.push_back(std::move(event));
+  if (events_.size() < kMostEvents) events_.push_back(std::move(event));
 }
 
 void EventLog::Line(std::string text, bool bad) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "coordinator/run_summary.h"
@@ -16,8 +17,10 @@ struct LogLine {
 
 class EventLog {
  public:
-  // Records an event and its line.
+  // Records an event and its line. Beyond kMostEvents there are lines only.
   void Add(JobEvent event);
+  // An event of before, which needs no line.
+  void Restore(JobEvent event) { events_.push_back(std::move(event)); }
   // A line that is no event. Beyond kMaxLines that nobody took, lines are dropped.
   void Line(std::string text, bool bad = false);
 
@@ -26,6 +29,7 @@ class EventLog {
   std::vector<LogLine> TakeLines();
 
   static constexpr size_t kMaxLines = 1000;
+  static constexpr size_t kMostEvents = 10'000;
 
  private:
   std::vector<JobEvent> events_;

@@ -7,19 +7,23 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "common/protocol.h"
 #include "common/rpc/cluster_map.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "config/job_loader.h"
-#include "coordinator/placement.h"
-#include "server/consistency_policy.h"
+#include "coordinator/cluster_plan.h"
+#include "coordinator/job_comparison.h"
 
 namespace tessera {
 namespace {
 
 constexpr absl::Duration kWaitingLineEvery = absl::Seconds(5);
-constexpr int64_t kFirstTerm = 1;
+// Of heartbeats, while nodes wait for each other and only for that.
+constexpr absl::Duration kWhileChangingOver = absl::Milliseconds(30);
+constexpr absl::Duration kWhileWaiting = absl::Milliseconds(100);
+// Of steps ahead, for a checkpoint out of turn.
+constexpr Clock kLeastLead = 2;
+constexpr Clock kMostLead = 1 << 20;
 
 MembershipOptions MembershipOf(const JobSpec& job) {
   return {.servers = job.cluster.servers,
@@ -28,20 +32,42 @@ MembershipOptions MembershipOf(const JobSpec& job) {
           .same_fingerprint = job.train.deterministic};
 }
 
+MapPlannerOptions PlannerOf(const JobSpec& job, bool resume) {
+  return {.servers = job.cluster.servers,
+          .replicas = job.train.replicas,
+          .lease = job.cluster.lease,
+          .resume = resume};
+}
+
 JobProgressOptions ProgressOf(const JobPlan& plan) {
+  const ConsistencySpec& consistency = plan.job.train.consistency;
+  const bool may_drop = consistency.drop_stragglers > 0;
   return {.replicas = plan.job.train.replicas,
           .batch_size = plan.job.train.batch_size,
           .epochs = plan.job.train.epochs,
           .steps_per_epoch = plan.steps_per_epoch,
           .test_samples = plan.test_samples,
-          .may_drop = plan.job.train.consistency.drop_stragglers > 0};
+          .may_drop = may_drop,
+          .repeatable = consistency.mode == "sync" && !may_drop};
 }
 
-ConsistencyOptions ConsistencyOf(const TrainSpec& train) {
-  return {.replicas = train.replicas,
-          .group = train.consistency.group,
-          .staleness = train.consistency.staleness,
-          .drop_stragglers = train.consistency.drop_stragglers};
+// What every map of the job has.
+wire::ClusterMap BaseMap(const JobPlan& plan, const JobStateOptions& options) {
+  wire::ClusterMap map;
+  LayoutToMap(plan.layout, plan.job.cluster.shard_bytes, &map);
+  map.set_steps_per_epoch(plan.steps_per_epoch);
+  for (const nn::InputSpec& input : plan.graph->inputs()) {
+    wire::Input* sent = map.add_inputs();
+    sent->set_name(input.name);
+    sent->mutable_shape()->Assign(input.shape.begin(), input.shape.end());
+  }
+  map.set_classes(plan.graph->classes());
+  map.set_train_samples(plan.train_samples);
+  map.set_test_samples(plan.test_samples);
+  map.mutable_shard_digests()->Assign(plan.weights.shard_digests.begin(), plan.weights.shard_digests.end());
+  map.set_checkpoint_folder(options.checkpoint_folder);
+  map.set_checkpoint_probe(options.checkpoint_probe);
+  return map;
 }
 
 absl::StatusOr<NodeIntroduction> IntroductionOf(const wire::RegisterRequest& request) {
@@ -61,69 +87,63 @@ absl::StatusOr<NodeIntroduction> IntroductionOf(const wire::RegisterRequest& req
 ReplicaReport ReportOf(const wire::ReplicaProgress& progress) {
   return {.replica = progress.replica(),
           .clock = progress.clock(),
+          .first_clock = progress.first_clock(),
           .dropped = progress.dropped(),
           .current = {progress.epoch(), progress.loss_sum(), progress.loss_count(), progress.correct()},
           .finished = {progress.last_epoch(), progress.last_loss_sum(), progress.last_loss_count(),
                        progress.last_correct()}};
 }
 
-wire::Phase PhaseOf(JobPhase phase) {
-  switch (phase) {
-    case JobPhase::kWaiting:
-      return wire::WAITING;
-    case JobPhase::kRunning:
-      return wire::RUNNING;
-    case JobPhase::kFinishing:
-      return wire::FINISHING;
-    case JobPhase::kDone:
-      return wire::DONE;
-    case JobPhase::kFailed:
-      return wire::FAILED;
-    case JobPhase::kStopped:
-      return wire::STOPPED;
-  }
-  return wire::PHASE_UNSPECIFIED;
-}
-
-// Whether the staleness of so many pushes, each >= 0, can add up to that.
-bool IsPossible(const wire::ServerProgress& progress) {
-  const bool none_negative = progress.staleness_pushes() >= 0 && progress.staleness_sum() >= 0 &&
-                             progress.staleness_max() >= 0 && progress.clock_lead_max() >= 0;
-  return none_negative && progress.staleness_max() <= progress.staleness_sum() &&
-         static_cast<double>(progress.staleness_sum()) <=
-             static_cast<double>(progress.staleness_pushes()) * static_cast<double>(progress.staleness_max());
-}
-
-absl::Status CheckServerProgress(const Node& node, const wire::HeartbeatRequest& request) {
-  if (!request.has_server()) return absl::OkStatus();
-  const wire::ServerProgress& progress = request.server();
-  if (node.introduction.role != NodeRole::kServer) {
-    return absl::InvalidArgumentError("reports what only a server knows");
-  }
-  if (IsPossible(progress)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "reports ", progress.staleness_pushes(), " pushes of staleness ", progress.staleness_sum(), " in all, ",
-      progress.staleness_max(), " at most, and a clock lead of ", progress.clock_lead_max()));
-}
-
 std::string Plural(size_t count, absl::string_view noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }
 
+std::string Seconds(absl::Duration duration) {
+  return absl::StrFormat("%.1f s", absl::ToDoubleSeconds(duration));
+}
+
+// "replica 3", "replicas 2, 3".
+std::string ReplicaNames(const std::vector<ReplicaId>& replicas) {
+  return absl::StrCat(replicas.size() == 1 ? "replica " : "replicas ", absl::StrJoin(replicas, ", "));
+}
+
 }  // namespace
 
-JobState::JobState(JobPlan plan, absl::Time now)
+JobState::JobState(JobPlan plan, absl::Time now, JobStateOptions options)
     : plan_(std::move(plan)),
+      options_(std::move(options)),
       job_yaml_(FormatJob(plan_.job)),
       created_(now),
       membership_(MembershipOf(plan_.job)),
+      planner_(PlannerOf(plan_.job, options_.resume), plan_.layout, BaseMap(plan_, options_)),
       progress_(ProgressOf(plan_)),
+      checkpoints_({.shards = plan_.layout.shards().size(),
+                    .total_steps = plan_.total_steps,
+                    .every = options_.checkpoint_every}),
       rates_(plan_.job.train.replicas),
+      journaled_(options_.journaled ? 0 : changes_),
+      progress_seen_(now),
+      resuming_(options_.resume),
       last_tick_(now),
       next_waiting_line_(now + kWaitingLineEvery) {}
 
 absl::Duration JobState::heartbeat_interval() const {
   return std::min(plan_.job.cluster.lease / 3, absl::Milliseconds(500));
+}
+
+void JobState::Touch() {
+  ++changes_;
+  if (!options_.journaled) journaled_ = changes_;
+}
+
+void JobState::AddEvent(JobEvent event) {
+  log_.Add(std::move(event));
+  Touch();
+}
+
+absl::Status JobState::AnswerOnceJournaled() const {
+  if (IsJournaled(report_change_)) return absl::OkStatus();
+  return absl::UnavailableError("it is taken and being journaled; ask again");
 }
 
 absl::Status JobState::Register(const wire::RegisterRequest& request, absl::Time now,
@@ -137,8 +157,12 @@ absl::Status JobState::Register(const wire::RegisterRequest& request, absl::Time
   }
   const Node& node = *registration->node;
   if (registration->joined) {
-    log_.Add({"join", node.Name(), absl::StrCat(node.Describe(), " joined"), now, node.introduction.pid});
-    StartIfComplete(now);
+    const bool is_spare = introduction.role == NodeRole::kServer && planner_.has_map() &&
+                          ServersStand(planner_.map(), membership_);
+    AddEvent({"join", node.Name(),
+              absl::StrCat(node.Describe(), " joined", is_spare ? "; spare until a server is lost" : ""), now,
+              node.introduction.pid});
+    if (!planner_.has_map()) AdvanceMap(now);
   }
   reply->set_node_id(node.id);
   reply->set_index(node.index);
@@ -148,146 +172,140 @@ absl::Status JobState::Register(const wire::RegisterRequest& request, absl::Time
   return absl::OkStatus();
 }
 
-void JobState::StartIfComplete(absl::Time now) {
-  if (phase() != JobPhase::kWaiting || !membership_.complete()) return;
-  const JobSpec& job = plan_.job;
-  shards_of_server_ = PlaceShards(plan_.layout, job.cluster.servers);
-  replicas_of_worker_ = AssignReplicas(job.train.replicas, job.cluster.workers);
-  map_ = BuildMap();
-  progress_.Start(now);
-  log_.Line(absl::StrCat(
-      "running: ", Plural(job.cluster.servers, "server"), ", ", Plural(job.cluster.workers, "worker"), ", ",
-      Plural(job.train.replicas, "replica"), ", ", Plural(plan_.layout.shards().size(), "shard"), ", ",
-      Plural(static_cast<size_t>(plan_.total_steps), "step"), " in ", Plural(job.train.epochs, "epoch")));
-  WarnOfIdleWorkers(now);
+int64_t JobState::TermFor(const Node& node) const {
+  return MayAdopt(node) ? planner_.map().term() : node.adopted_term;
 }
 
-void JobState::WarnOfIdleWorkers(absl::Time now) {
-  constexpr size_t kMostNamed = 8;
-  std::vector<std::string> idle;
-  for (const Node* worker : membership_.NodesOf(NodeRole::kWorker)) {
-    if (replicas_of_worker_[worker->index].empty()) idle.push_back(worker->Describe());
-  }
-  if (idle.empty()) return;
-  // Replicas go to the first workers, so the idle ones are the last.
-  const int32_t workers = plan_.job.cluster.workers;
-  const std::string names =
-      idle.size() <= kMostNamed
-          ? absl::StrJoin(idle, ", ")
-          : absl::StrCat("workers ", workers - static_cast<int32_t>(idle.size()), "..", workers - 1);
-  log_.Add({"warning", plan_.job.name,
-            absl::StrCat("more workers than replicas (train.replicas: ", plan_.job.train.replicas,
-                         "); idle: ", names),
-            now, 0});
-}
-
-wire::ClusterMap JobState::BuildMap() const {
-  wire::ClusterMap map;
-  map.set_term(kFirstTerm);
-  for (const Node* server : membership_.NodesOf(NodeRole::kServer)) {
-    wire::ServerEntry* entry = map.add_servers();
-    entry->set_index(server->index);
-    entry->set_node_id(server->id);
-    entry->set_address(server->introduction.address);
-    const std::vector<ShardId>& shards = shards_of_server_[server->index];
-    entry->mutable_shards()->Assign(shards.begin(), shards.end());
-  }
-  for (const Node* worker : membership_.NodesOf(NodeRole::kWorker)) {
-    wire::WorkerEntry* entry = map.add_workers();
-    entry->set_index(worker->index);
-    entry->set_node_id(worker->id);
-    const std::vector<ReplicaId>& replicas = replicas_of_worker_[worker->index];
-    entry->mutable_replicas()->Assign(replicas.begin(), replicas.end());
-  }
-  LayoutToMap(plan_.layout, plan_.job.cluster.shard_bytes, &map);
-  map.set_steps_per_epoch(plan_.steps_per_epoch);
-  for (const nn::InputSpec& input : plan_.graph->inputs()) {
-    wire::Input* sent = map.add_inputs();
-    sent->set_name(input.name);
-    sent->mutable_shape()->Assign(input.shape.begin(), input.shape.end());
-  }
-  map.set_classes(plan_.graph->classes());
-  map.set_train_samples(plan_.train_samples);
-  map.set_test_samples(plan_.test_samples);
-  map.mutable_shard_digests()->Assign(plan_.weights.shard_digests.begin(), plan_.weights.shard_digests.end());
-  return map;
+bool JobState::MayAdopt(const Node& node) const {
+  if (!planner_.has_map() || !IsJournaled(map_change_)) return false;
+  return node.introduction.role == NodeRole::kServer || ServersHaveAdopted(planner_.map(), membership_);
 }
 
 absl::Status JobState::GetClusterMap(const wire::GetClusterMapRequest& request, absl::Time now,
                                      wire::ClusterMap* reply) {
-  TESSERA_RETURN_IF_ERROR(membership_.FindAlive(request.node_id(), request.incarnation()).status());
-  if (map_.servers().empty()) {
+  TESSERA_ASSIGN_OR_RETURN(const Node* node, membership_.FindAlive(request.node_id(), request.incarnation()));
+  if (!planner_.has_map()) {
     if (over()) return absl::FailedPreconditionError("the job was over before every node had come");
     return absl::UnavailableError(Message(now));
   }
-  *reply = map_;
+  if (!MayAdopt(*node)) return absl::UnavailableError("the cluster is changing over to a new map; ask again");
+  *reply = planner_.map();
   return absl::OkStatus();
 }
 
 absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Time now,
                                  wire::HeartbeatReply* reply) {
-  TESSERA_ASSIGN_OR_RETURN(Node * node, membership_.FindAlive(request.node_id(), request.incarnation()));
+  TESSERA_RETURN_IF_ERROR(CheckTerm(request));
+  const absl::StatusOr<Node*> found = membership_.FindAlive(request.node_id(), request.incarnation());
+  if (!found.ok()) {
+    if (planner_.OnForeignTerm(request.term(), request.rewind(), /*is_member=*/false)) Touch();
+    return found.status();
+  }
+  Node* const node = *found;
+  TESSERA_RETURN_IF_ERROR(Annotate(CheckProgress(*node, request), node->Name()));
+  RecordTerm(request, node);
   TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request, now), node->Name()));
   node->last_seen = now;
   LogEpochs();
   FinishTrainingIfComplete(now);
-  if (request.leaving()) OnLeave(node, now);
-  reply->set_phase(PhaseOf(phase()));
-  reply->set_term(map_.term());
+  if (request.leaving()) {
+    membership_.Remove(node->id, Node::State::kLeft);
+    OnLeave(*node, now);
+  }
+  reply->set_phase(ToWire(phase()));
   reply->set_message(Message(now));
+  reply->set_term(TermFor(*node));
+  reply->set_next_heartbeat_ms(absl::ToInt64Milliseconds(NextHeartbeat(now)));
+  if (node->introduction.role == NodeRole::kServer) {
+    reply->set_checkpoint_clock(checkpoints_.requested_clock());
+  }
   node->knows_end = over();
   return absl::OkStatus();
 }
 
-absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatRequest& request,
-                                      absl::Time now) {
-  if (request.pushed_bytes() < 0 || request.pulled_bytes() < 0 || request.shared_memory_bytes() < 0 ||
-      !(request.training_seconds() >= 0) || std::isinf(request.training_seconds())) {
-    return absl::InvalidArgumentError(absl::StrCat("reports ", request.pushed_bytes(), " bytes pushed, ",
-                                                   request.pulled_bytes(), " pulled, ",
-                                                   request.shared_memory_bytes(), " through shared memory, ",
-                                                   request.training_seconds(), " s of training"));
+absl::Status JobState::CheckTerm(const wire::HeartbeatRequest& request) const {
+  constexpr int64_t kMostRewinds = int64_t{1} << 40;
+  if (request.term() >= 0 && (request.term() >> 32) < TermSequence::kMostEpochs && request.rewind() >= 0 &&
+      request.rewind() < kMostRewinds) {
+    return absl::OkStatus();
   }
-  TESSERA_RETURN_IF_ERROR(CheckReplicas(node, request));
-  TESSERA_RETURN_IF_ERROR(CheckServerProgress(node, request));
-  std::vector<ReplicaReport> reports;
-  for (const wire::ReplicaProgress& progress : request.replicas()) reports.push_back(ReportOf(progress));
-  TESSERA_RETURN_IF_ERROR(progress_.RecordReplicas(reports));
-  for (const ReplicaReport& report : reports) {
-    rates_.Record(report.replica, progress_.CountedOf(report.replica), now);
-  }
-  const wire::ServerProgress& server = request.server();
-  if (request.has_server() && server.staleness_pushes() >= server_progress_[node.id].staleness_pushes) {
-    server_progress_[node.id] = {.staleness_pushes = server.staleness_pushes(),
-                                 .staleness_sum = server.staleness_sum(),
-                                 .staleness_max = server.staleness_max(),
-                                 .clock_lead_max = server.clock_lead_max()};
-  }
-  if (node.introduction.role == NodeRole::kWorker) {
-    WorkerCounters& counters = worker_counters_[node.id];
-    counters.pushed_bytes = std::max(counters.pushed_bytes, request.pushed_bytes());
-    counters.pulled_bytes = std::max(counters.pulled_bytes, request.pulled_bytes());
-    counters.shared_memory_bytes = std::max(counters.shared_memory_bytes, request.shared_memory_bytes());
-    counters.training_seconds = std::max(counters.training_seconds, request.training_seconds());
-  }
-  return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("reports term ", request.term(), " and rewind ", request.rewind(), ", which cannot be"));
 }
 
-absl::Status JobState::CheckReplicas(const Node& node, const wire::HeartbeatRequest& request) const {
+void JobState::RecordTerm(const wire::HeartbeatRequest& request, Node* node) {
+  if (planner_.OnForeignTerm(request.term(), request.rewind(), /*is_member=*/true)) {
+    AddEvent({"warning", node->Name(),
+              absl::StrCat(node->Describe(), " works with a newer map than the journal knows of"),
+              node->last_seen, node->introduction.pid});
+  }
+  if (request.term() < node->adopted_term) return;  // late
+  node->adopted_term = request.term();
+  node->adopted_rewind = request.rewind();
+}
+
+absl::Duration JobState::NextHeartbeat(absl::Time now) const {
+  if (over()) return absl::ZeroDuration();
+  if (phase() == JobPhase::kWaiting) return std::min(kWhileWaiting, heartbeat_interval());
+  return IsChangingOver(now) ? kWhileChangingOver : absl::ZeroDuration();
+}
+
+bool JobState::IsChangingOver(absl::Time now) const {
+  if (planner_.parked()) return false;
+  if (!planner_.waiting().empty() || !AllHaveAdopted(planner_.map(), membership_)) return true;
+  const absl::Duration silence = heartbeat_interval() * 2.5;
+  return std::any_of(membership_.nodes().begin(), membership_.nodes().end(), [&](const auto& entry) {
+    return entry.second.alive() && now - entry.second.last_seen > silence;
+  });
+}
+
+absl::Status JobState::CheckProgress(const Node& node, const wire::HeartbeatRequest& request) const {
   if (request.replicas_size() > plan_.job.train.replicas) {
     return absl::InvalidArgumentError(absl::StrCat("reports on ", request.replicas_size(),
                                                    " replicas, the job has ", plan_.job.train.replicas));
   }
-  if (request.replicas().empty() || replicas_of_worker_.empty()) return absl::OkStatus();
-  const bool is_worker = node.introduction.role == NodeRole::kWorker;
-  const std::vector<ReplicaId> own = is_worker ? replicas_of_worker_[node.index] : std::vector<ReplicaId>();
-  for (const wire::ReplicaProgress& progress : request.replicas()) {
-    if (!std::binary_search(own.begin(), own.end(), progress.replica())) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("reports on replica ", progress.replica(), ", which it does not run"));
-    }
+  if (request.min_clock() < 0 || request.min_clock() > plan_.total_steps) {
+    return absl::InvalidArgumentError(absl::StrCat("reports a smallest clock of ", request.min_clock()));
   }
+  std::vector<ReplicaReport> reports;
+  for (const wire::ReplicaProgress& progress : request.replicas()) reports.push_back(ReportOf(progress));
+  TESSERA_RETURN_IF_ERROR(progress_.CheckReplicas(reports));
+  return WorkCounters::Check(node, request);
+}
+
+absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatRequest& request,
+                                      absl::Time now) {
+  const bool of_this_rewind = request.rewind() == rewind();
+  counters_.Record(node, request, of_this_rewind);
+  if (!of_this_rewind) return absl::OkStatus();
+  servers_clock_ = std::max(servers_clock_, request.min_clock());
+  // What a worker says of replicas that it runs no more is old.
+  const wire::WorkerEntry* const worker = FindWorker(planner_.map(), node.id);
+  std::vector<ReplicaReport> reports;
+  for (const wire::ReplicaProgress& progress : request.replicas()) {
+    if (worker != nullptr && Runs(*worker, progress.replica())) reports.push_back(ReportOf(progress));
+  }
+  const Clock before = progress_.MinClock();
+  TESSERA_RETURN_IF_ERROR(progress_.RecordReplicas(reports));
+  for (const ReplicaReport& report : reports) {
+    rates_.Record(report.replica, progress_.CountedOf(report.replica), now);
+  }
+  NoticeProgress(before, now);
   return absl::OkStatus();
+}
+
+void JobState::NoticeProgress(Clock before, absl::Time now) {
+  const Clock step = progress_.MinClock();
+  if (step <= before) return;
+  const absl::Duration still = now - progress_seen_;
+  progress_seen_ = now;
+  if (!disruption_.has_value() || !disruption_->step.has_value() || step <= *disruption_->step) return;
+  AddEvent(
+      {"resumed", plan_.job.name,
+       absl::StrCat("training goes on at step ", step, ": recovered ", Seconds(now - disruption_->noticed),
+                    " after it was noticed, ", Seconds(still), " without progress"),
+       now, 0});
+  disruption_.reset();
 }
 
 absl::Status JobState::ReportEvaluation(const wire::ReportEvaluationRequest& request, absl::Time now) {
@@ -301,14 +319,21 @@ absl::Status JobState::ReportEvaluation(const wire::ReportEvaluationRequest& req
   for (const wire::EvaluationChunk& chunk : request.chunks()) {
     chunks.push_back({chunk.chunk(), chunk.samples(), chunk.correct(), chunk.loss_sum()});
   }
-  TESSERA_RETURN_IF_ERROR(Annotate(progress_.RecordEvaluation(request.clock(), chunks), node->Name()));
+  const absl::StatusOr<bool> news = progress_.RecordEvaluation(request.clock(), chunks);
+  if (!news.ok()) return Annotate(news.status(), node->Name());
+  if (*news) {
+    Touch();
+    report_change_ = changes_;
+  }
   LogEpochs();
   FinishTrainingIfComplete(now);
-  return absl::OkStatus();
+  return AnswerOnceJournaled();
 }
 
 void JobState::FinishTrainingIfComplete(absl::Time now) {
   if (!progress_.FinishTraining(now)) return;
+  disruption_.reset();
+  Touch();
   log_.Line(absl::StrFormat("training done in %.1f s; collecting the weights",
                             absl::ToDoubleSeconds(progress_.Elapsed(now))));
 }
@@ -324,38 +349,130 @@ void JobState::LogEpochs() {
                             epoch.test->accuracy);
     }
     log_.Line(std::move(line));
+    Touch();
   }
+}
+
+bool JobState::SomebodyRuns() const {
+  return std::any_of(membership_.nodes().begin(), membership_.nodes().end(),
+                     [](const auto& entry) { return entry.second.alive() && entry.second.adopted_term > 0; });
 }
 
 absl::Status JobState::ReportFailure(const wire::ReportFailureRequest& request, absl::Time now) {
   TESSERA_ASSIGN_OR_RETURN(const Node* reporter,
                            membership_.FindAlive(request.node_id(), request.incarnation()));
-  const std::string message = PrintableLine(request.message());
+  const std::string message = absl::StrCat(reporter->Describe(), ": ", PrintableLine(request.message()));
   if (over()) {
-    log_.Line(absl::StrCat("after the end, ", reporter->Name(), " reports: ", message));
+    log_.Line(absl::StrCat("after the end, ", message));
     return absl::OkStatus();
   }
-  FailBecauseOf(*reporter, absl::StrCat(reporter->Describe(), ": ", message), now);
+  const bool works = reporter->adopted_term > 0 && reporter->adopted_rewind == rewind();
+  AddEvent({"failure", reporter->Name(), message, now, reporter->introduction.pid});
+  if (works || !SomebodyRuns()) {
+    progress_.Fail(message, now);
+    return absl::OkStatus();
+  }
+  membership_.Remove(reporter->id, Node::State::kDead);
+  OnGone(*reporter, now);
   return absl::OkStatus();
 }
 
-void JobState::FailBecauseOf(const Node& node, const std::string& message, absl::Time now) {
-  if (!progress_.Fail(message, now)) return;
-  log_.Add({"failure", node.Name(), message, now, node.introduction.pid});
+absl::Status JobState::ReportExit(const wire::ReportExitRequest& request, absl::Time now) {
+  const Node* const node = membership_.FindProcess(request.host(), request.pid());
+  if (node == nullptr) return absl::OkStatus();
+  membership_.Remove(node->id, Node::State::kDead);
+  OnDeath(*node, PrintableLine(request.message()), now);
+  return absl::OkStatus();
+}
+
+absl::Status JobState::ReportCheckpoint(const wire::ReportCheckpointRequest& request, absl::Time now) {
+  TESSERA_ASSIGN_OR_RETURN(const Node* node, membership_.FindAlive(request.node_id(), request.incarnation()));
+  const wire::ServerEntry* const server = FindServer(planner_.map(), node->id);
+  if (server == nullptr || request.rewind() != rewind() || !ServersStand(planner_.map(), membership_)) {
+    return absl::FailedPreconditionError(absl::StrCat(node->Name(), " reports a checkpoint of rewind ",
+                                                      request.rewind(), "; the present one is ", rewind(),
+                                                      ", or the cluster goes back"));
+  }
+  if (request.file().name().empty()) {
+    const bool lost = checkpoints_.AddFailure(request.clock(), LargestClock(), CheckpointLead());
+    const std::string message = absl::StrCat("the checkpoint at step ", request.clock(),
+                                             " failed: ", node->Name(), ": ", PrintableLine(request.error()));
+    if (lost) AddEvent({"checkpoint failed", node->Name(), message, now, node->introduction.pid});
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<bool> news =
+      checkpoints_.AddPart(request.clock(), request.file(),
+                           std::vector<ShardId>(server->shards().begin(), server->shards().end()));
+  if (!news.ok()) return Annotate(news.status(), node->Name());
+  if (*news) {
+    Touch();
+    report_change_ = changes_;
+  }
+  return AnswerOnceJournaled();
+}
+
+absl::Status JobState::TakeCheckpoint(wire::TakeCheckpointReply* reply) {
+  if (phase() != JobPhase::kRunning || !planner_.waiting().empty()) {
+    return absl::FailedPreconditionError("no checkpoint can be taken: the job does not run");
+  }
+  TESSERA_ASSIGN_OR_RETURN(const Clock clock, checkpoints_.Request(LargestClock(), CheckpointLead()));
+  reply->set_clock(clock);
+  return absl::OkStatus();
+}
+
+Clock JobState::LargestClock() const { return std::max(progress_.MaxClock(), servers_clock_); }
+
+// So far ahead that servers hear of it before they are there: what is known is up to a heartbeat old, and it
+// takes up to another one to tell them.
+Clock JobState::CheckpointLead() const {
+  double fastest = 0;
+  for (ReplicaId replica = 0; replica < plan_.job.train.replicas; ++replica) {
+    fastest = std::max(fastest, rates_.PerSecond(replica));
+  }
+  const double steps = fastest * absl::ToDoubleSeconds(2 * heartbeat_interval());
+  return kLeastLead + static_cast<Clock>(std::min<double>(steps, kMostLead));
+}
+
+void JobState::OnCheckpoint(Clock clock, const std::string& folder, const absl::Status& written,
+                            absl::Time now) {
+  checkpoints_.Forget(clock);
+  if (!written.ok()) {
+    AddEvent({"checkpoint failed", plan_.job.name,
+              absl::StrCat("the checkpoint at step ", clock, " failed: ", PrintableLine(written.message())),
+              now, 0});
+    return;
+  }
+  checkpoint_step_ = clock;
+  checkpoint_folder_ = folder;
+  AddEvent(
+      {"checkpoint", plan_.job.name, absl::StrCat("checkpoint at step ", clock, " in ", folder), now, 0});
+}
+
+void JobState::SetRestore(wire::Restore restore, const std::vector<std::string>& passed_over,
+                          absl::Time now) {
+  for (const std::string& line : passed_over) {
+    AddEvent(
+        {"warning", plan_.job.name, absl::StrCat("a damaged checkpoint is passed over: ", line), now, 0});
+  }
+  planner_.SetRestore(std::move(restore));
+  AdvanceMap(now);
 }
 
 void JobState::Fail(const std::string& message, absl::Time now) {
-  if (!progress_.Fail(message, now)) return;
-  log_.Add({"failure", plan_.job.name, message, now, 0});
+  if (progress_.Fail(message, now)) AddEvent({"failure", plan_.job.name, message, now, 0});
 }
 
 void JobState::Stop(const std::string& reason, absl::Time now) {
-  if (!progress_.Stop(reason, now)) return;
-  log_.Add({"stop", plan_.job.name, reason, now, 0});
+  if (progress_.Stop(reason, now)) AddEvent({"stop", plan_.job.name, reason, now, 0});
+}
+
+void JobState::Warn(const std::string& message, absl::Time now) {
+  AddEvent({"warning", plan_.job.name, message, now, 0});
 }
 
 bool JobState::Succeed(absl::Time now) {
   if (!progress_.Succeed(now)) return false;
+  Touch();
   log_.Line(absl::StrFormat("done in %.1f s", absl::ToDoubleSeconds(progress_.Elapsed(now))));
   return true;
 }
@@ -364,41 +481,156 @@ void JobState::Tick(absl::Time now) {
   const absl::Duration since_last_tick = now - last_tick_;
   last_tick_ = now;
   if (since_last_tick > plan_.job.cluster.lease / 2) membership_.Forgive(since_last_tick, now);
-  for (const Node* node : membership_.Expire(now)) OnDeath(*node, now);
-  if (phase() == JobPhase::kWaiting && now >= next_waiting_line_) {
+  for (const Node* node : membership_.Expire(now)) {
+    OnDeath(*node,
+            absl::StrCat("no heartbeat for ", Seconds(now - node->last_seen), " (lease ",
+                         absl::FormatDuration(plan_.job.cluster.lease), ")"),
+            now);
+  }
+  AdvanceMap(now);
+  if (phase() == JobPhase::kRunning && planner_.waiting().empty()) {
+    checkpoints_.RequestIfDue(now, LargestClock(), CheckpointLead());
+  }
+  const bool waits = phase() == JobPhase::kWaiting || (!over() && planner_.parked());
+  if (waits && now >= next_waiting_line_) {
     log_.Line(Message(now));
     next_waiting_line_ = now + kWaitingLineEvery;
   }
 }
 
-void JobState::OnDeath(const Node& node, absl::Time now) {
-  const std::string message = absl::StrFormat("%s died: no heartbeat for %.1f s (lease %s)", node.Describe(),
-                                              absl::ToDoubleSeconds(now - node.last_seen),
-                                              absl::FormatDuration(plan_.job.cluster.lease));
+void JobState::AdvanceMap(absl::Time now) {
+  if (over()) return;
+  const auto change = planner_.Advance(membership_, phase() != JobPhase::kFinishing, now);
+  if (change.has_value()) OnMap(*change, now);
+  if (planner_.waiting() == waiting_) return;
+  waiting_ = planner_.waiting();
+  if (!planner_.parked()) return;
+  if (!disruption_.has_value()) disruption_ = Disruption{.noticed = now};
+  AddEvent({"parked", plan_.job.name, absl::StrCat("training is parked, ", waiting_), now, 0});
+}
+
+void JobState::OnMap(const MapPlanner::Change& change, absl::Time now) {
+  if (change.first) OnStart(change, now);
+  if (change.rewound) OnRewind(change, now);
+  if (!change.first && !change.rewound) OnTakeovers(change.before, now);
+  if (disruption_.has_value()) disruption_->step = progress_.MinClock();
+  Touch();
+  map_change_ = changes_;
+}
+
+void JobState::OnStart(const MapPlanner::Change& change, absl::Time now) {
+  progress_.Start(now);
+  progress_seen_ = now;
+  const JobSpec& job = plan_.job;
+  log_.Line(absl::StrCat(
+      "running: ", Plural(planner_.map().servers_size(), "server"), ", ",
+      Plural(planner_.map().workers_size(), "worker"), ", ", Plural(job.train.replicas, "replica"), ", ",
+      Plural(plan_.layout.shards().size(), "shard"), ", ",
+      Plural(static_cast<size_t>(plan_.total_steps), "step"), " in ", Plural(job.train.epochs, "epoch")));
+  WarnOfIdleWorkers(now);
+  if (!resuming_) return;
+  resuming_ = false;
+  resumed_from_ = change.clock;
+  progress_.Rewind(change.clock);
+  images_before_ = progress_.images();
+  AddEvent({"restart", job.name,
+            change.clock == 0 ? "resumed without a checkpoint: training begins at the start"
+                              : absl::StrCat("resumed from the checkpoint at step ", change.clock, " in ",
+                                             planner_.map().restore().folder()),
+            now, 0});
+}
+
+void JobState::OnRewind(const MapPlanner::Change& change, absl::Time now) {
+  const Clock lost = progress_.Rewind(change.clock);
+  counters_.Rewind();
+  checkpoints_.Rewind(change.clock, CheckpointLead());
+  rates_ = ReplicaRates(plan_.job.train.replicas);
+  servers_clock_ = 0;
+  lost_steps_ += lost;
+  ++rewinds_;
+  if (resuming_) resumed_from_ = change.clock;
+  resuming_ = false;
+  const std::string to = change.clock == 0 ? "the start, for there is no checkpoint"
+                                           : absl::StrCat("step ", change.clock, ", the checkpoint in ",
+                                                          planner_.map().restore().folder());
+  AddEvent({"rewind", plan_.job.name,
+            absl::StrCat("training goes back to ", to, "; ", Plural(static_cast<size_t>(lost), "step"),
+                         " to be done again by ", Plural(planner_.map().servers_size(), "server"), " and ",
+                         Plural(planner_.map().workers_size(), "worker")),
+            now, 0});
+}
+
+void JobState::OnTakeovers(const wire::ClusterMap& before, absl::Time now) {
+  for (const wire::WorkerEntry& worker : planner_.map().workers()) {
+    const std::vector<ReplicaId> taken = TakenOver(worker, before);
+    const Node* const node = membership_.Find(worker.node_id());
+    if (taken.empty() || node == nullptr) continue;
+    AddEvent({"takeover", node->Name(), absl::StrCat(node->Describe(), " takes over ", ReplicaNames(taken)),
+              now, node->introduction.pid});
+  }
+}
+
+void JobState::WarnOfIdleWorkers(absl::Time now) {
+  constexpr size_t kMostNamed = 8;
+  std::vector<std::string> idle;
+  for (const wire::WorkerEntry& worker : planner_.map().workers()) {
+    if (worker.replicas().empty()) idle.push_back(membership_.Find(worker.node_id())->Describe());
+  }
+  if (idle.empty()) return;
+  // Replicas go to the first workers, so the idle ones are the last.
+  const int32_t workers = planner_.map().workers_size();
+  const std::string names =
+      idle.size() <= kMostNamed
+          ? absl::StrJoin(idle, ", ")
+          : absl::StrCat("workers ", workers - static_cast<int32_t>(idle.size()), "..", workers - 1);
+  AddEvent({"warning", plan_.job.name,
+            absl::StrCat("more workers than replicas (train.replicas: ", plan_.job.train.replicas,
+                         "); idle: ", names),
+            now, 0});
+}
+
+bool JobState::IsNeeded(const Node& node) const {
+  if (over()) return false;
+  // Once training is complete, nothing is needed of workers any more.
+  return phase() != JobPhase::kFinishing || node.introduction.role == NodeRole::kServer;
+}
+
+void JobState::OnDeath(const Node& node, const std::string& how, absl::Time now) {
+  const std::string message = absl::StrCat(node.Describe(), " died: ", how);
   if (over()) {
     log_.Line(absl::StrCat("after the end, ", message));
     return;
   }
-  log_.Add({"death", node.Name(), message, now, node.introduction.pid});
-  // Once training is complete, nothing is needed of workers any more.
-  const bool needed = phase() != JobPhase::kFinishing || node.introduction.role == NodeRole::kServer;
-  if (needed) progress_.Fail(message, now);
+  AddEvent({"death", node.Name(), message, now, node.introduction.pid});
+  OnGone(node, now);
 }
 
-void JobState::OnLeave(Node* node, absl::Time now) {
-  node->state = Node::State::kLeft;
-  const bool needed = phase() != JobPhase::kFinishing || node->introduction.role == NodeRole::kServer;
-  if (over() || !needed) {
-    log_.Line(absl::StrCat(node->Describe(), " left"));
-    return;
+void JobState::OnLeave(const Node& node, absl::Time now) {
+  if (IsNeeded(node)) {
+    AddEvent({"leave", node.Name(), absl::StrCat(node.Describe(), " left"), now, node.introduction.pid});
+  } else {
+    log_.Line(absl::StrCat(node.Describe(), " left"));
   }
-  FailBecauseOf(*node, absl::StrCat(node->Describe(), " left before the job was over"), now);
+  OnGone(node, now);
+}
+
+void JobState::OnGone(const Node& node, absl::Time now) {
+  counters_.Retire(node);
+  Touch();
+  const bool took_part =
+      FindServer(planner_.map(), node.id) != nullptr || FindWorker(planner_.map(), node.id) != nullptr;
+  if (!took_part || !IsNeeded(node)) return;
+  if (!disruption_.has_value()) disruption_ = Disruption{.noticed = now};
+  disruption_->step.reset();
 }
 
 std::vector<ServerAssignment> JobState::Servers() const {
   std::vector<ServerAssignment> servers;
-  for (const Node* server : membership_.NodesOf(NodeRole::kServer)) {
-    servers.push_back({server->Describe(), server->introduction.address, shards_of_server_[server->index]});
+  for (const wire::ServerEntry& server : planner_.map().servers()) {
+    const Node* const node = membership_.Find(server.node_id());
+    servers.push_back({node == nullptr ? absl::StrCat("server ", server.index()) : node->Describe(),
+                       server.address(),
+                       {server.shards().begin(), server.shards().end()}});
   }
   return servers;
 }
@@ -410,167 +642,22 @@ void JobState::SetCollected(const std::string& weights_digest, const TransferCou
 
 bool JobState::NodesInformed() const {
   const bool failed = phase() == JobPhase::kFailed;
-  const std::deque<Node>& nodes = membership_.nodes();
-  return std::all_of(nodes.begin(), nodes.end(),
-                     [failed](const Node& node) { return !node.alive() || (failed && node.knows_end); });
+  return std::all_of(membership_.nodes().begin(), membership_.nodes().end(), [failed](const auto& entry) {
+    return !entry.second.alive() || (failed && entry.second.knows_end);
+  });
 }
 
 std::string JobState::Message(absl::Time now) const {
+  if (phase() == JobPhase::kRunning) return planner_.waiting();
   if (phase() != JobPhase::kWaiting) return progress_.message();
-  return absl::StrCat(membership_.WaitingFor(), ", ", absl::ToInt64Seconds(now - created_), " s");
-}
-
-double JobState::ImagesPerSecond() const {
-  // Of the busiest worker: they train side by side. Waiting for others counts, evaluation does not.
-  double seconds = 0;
-  for (const auto& [id, counters] : worker_counters_) seconds = std::max(seconds, counters.training_seconds);
-  return seconds == 0 ? 0 : static_cast<double>(progress_.images()) / seconds;
-}
-
-std::vector<double> JobState::ReplicaImagesPerSecond() const {
-  std::vector<double> rates(plan_.job.train.replicas, 0);
-  for (const Node* worker : membership_.NodesOf(NodeRole::kWorker)) {
-    const auto counters = worker_counters_.find(worker->id);
-    if (replicas_of_worker_.empty() || counters == worker_counters_.end()) continue;
-    if (counters->second.training_seconds == 0) continue;
-    for (const ReplicaId replica : replicas_of_worker_[worker->index]) {
-      const auto images = static_cast<double>(progress_.CountedOf(replica) * plan_.job.train.batch_size);
-      rates[replica] = images / counters->second.training_seconds;
-    }
-  }
-  return rates;
-}
-
-TransferCounters JobState::HeartbeatCounters() const {
-  TransferCounters sum;
-  for (const auto& [id, counters] : worker_counters_) {
-    sum.pushed_bytes += counters.pushed_bytes;
-    sum.pulled_bytes += counters.pulled_bytes;
-    sum.shared_memory_bytes += counters.shared_memory_bytes;
-  }
-  for (const auto& [id, counters] : server_progress_) sum.Add(counters);
-  return sum;
+  const std::string waiting_for = membership_.WaitingFor();
+  return absl::StrCat(waiting_for.empty() ? "waiting for the newest checkpoint to be found" : waiting_for,
+                      ", ", absl::ToInt64Seconds(now - created_), " s");
 }
 
 Version JobState::updates_per_shard() const {
   const TrainSpec& train = plan_.job.train;
   return plan_.total_steps * (train.replicas / train.consistency.group);
-}
-
-RunSummary JobState::Summary(const std::string& status, absl::Time now) const {
-  RunSummary summary{.job = plan_.job.name,
-                     .seed = plan_.job.seed,
-                     .status = status,
-                     .message = progress_.message(),
-                     .mode = plan_.job.train.consistency.mode,
-                     .replicas = plan_.job.train.replicas,
-                     .batch_size = plan_.job.train.batch_size,
-                     .workers = membership_.NumAlive(NodeRole::kWorker),
-                     .servers = membership_.NumAlive(NodeRole::kServer),
-                     .steps = progress_.MinClock(),
-                     .images_per_second = ImagesPerSecond(),
-                     .wall_seconds = absl::ToDoubleSeconds(progress_.Elapsed(now)),
-                     .weights_digest = weights_digest_,
-                     .staleness_bound = ConsistencyOf(plan_.job.train).StalenessBoundVersions(),
-                     .dropped = progress_.dropped(),
-                     .replica_images_per_second = ReplicaImagesPerSecond(),
-                     .history = progress_.FinishedEpochs(),
-                     .events = log_.events()};
-  if (weights_digest_.empty()) {
-    summary.counters = HeartbeatCounters();
-  } else {
-    summary.counters = server_counters_;
-    summary.updates_per_shard = updates_per_shard();
-  }
-  return summary;
-}
-
-void JobState::FillStatus(absl::Time now, wire::JobStatus* status) const {
-  const TrainSpec& train = plan_.job.train;
-  status->set_job(plan_.job.name);
-  status->set_phase(PhaseOf(phase()));
-  status->set_message(Message(now));
-  status->set_step(progress_.MinClock());
-  status->set_total_steps(plan_.total_steps);
-  status->set_steps_per_epoch(plan_.steps_per_epoch);
-  status->set_epochs(train.epochs);
-  status->set_train_loss(progress_.CurrentTrainLoss());
-  status->set_images_per_second(ImagesPerSecond());
-  status->set_mode(train.consistency.mode);
-  status->set_protocol_version(kProtocolVersion);
-  status->set_replicas(train.replicas);
-  status->set_batch_size(train.batch_size);
-  status->set_elapsed_seconds(absl::ToDoubleSeconds(progress_.Elapsed(now)));
-  for (const Node& node : membership_.nodes()) FillNode(node, now, status->add_nodes());
-  FillReplicas(status);
-  FillStaleness(status);
-  FillEpochsAndEvents(status);
-}
-
-void JobState::FillReplicas(wire::JobStatus* status) const {
-  for (size_t worker = 0; worker < replicas_of_worker_.size(); ++worker) {
-    for (const ReplicaId replica : replicas_of_worker_[worker]) {
-      wire::ReplicaStatus* out = status->add_replica_status();
-      out->set_replica(replica);
-      out->set_clock(progress_.ClockOf(replica));
-      out->set_dropped(progress_.DroppedOf(replica));
-      out->set_worker(static_cast<int32_t>(worker));
-      const bool training = phase() == JobPhase::kRunning && out->clock() < plan_.total_steps;
-      if (training) {
-        out->set_images_per_second(rates_.PerSecond(replica) * plan_.job.train.batch_size);
-      }
-    }
-  }
-}
-
-void JobState::FillStaleness(wire::JobStatus* status) const {
-  const TransferCounters counters = HeartbeatCounters();
-  status->set_staleness_mean(counters.StalenessMean());
-  status->set_staleness_max(counters.staleness_max);
-  status->set_staleness_bound(ConsistencyOf(plan_.job.train).StalenessBoundVersions());
-  status->set_clock_lead(counters.clock_lead_max);
-}
-
-void JobState::FillEpochsAndEvents(wire::JobStatus* status) const {
-  for (const EpochHistory& epoch : progress_.FinishedEpochs()) {
-    wire::EpochResult* result = status->add_epochs_done();
-    result->set_epoch(epoch.epoch);
-    result->set_train_loss(epoch.train_loss);
-    result->set_train_accuracy(epoch.train_accuracy);
-    result->set_evaluated(epoch.test.has_value());
-    if (epoch.test.has_value()) {
-      result->set_test_loss(epoch.test->loss);
-      result->set_test_accuracy(epoch.test->accuracy);
-    }
-  }
-  for (const JobEvent& event : log_.events()) {
-    wire::Event* out = status->add_events();
-    out->set_what(event.what);
-    out->set_who(event.who);
-    out->set_message(event.message);
-    out->set_when(FormatEventTime(event.when));
-    out->set_pid(event.pid);
-  }
-}
-
-void JobState::FillNode(const Node& node, absl::Time now, wire::NodeStatus* status) const {
-  status->set_name(node.Name());
-  status->set_address(node.introduction.address);
-  status->set_host(node.introduction.host);
-  status->set_pid(node.introduction.pid);
-  status->set_alive(node.alive());
-  status->set_lease_age_ms(absl::ToInt64Milliseconds(now - node.last_seen));
-  if (map_.servers().empty()) return;
-  if (node.introduction.role == NodeRole::kWorker) {
-    const std::vector<ReplicaId>& replicas = replicas_of_worker_[node.index];
-    status->mutable_replicas()->Assign(replicas.begin(), replicas.end());
-    status->set_idle(replicas.empty());
-    return;
-  }
-  int64_t bytes = 0;
-  for (const ShardId shard : shards_of_server_[node.index]) bytes += plan_.layout.shards()[shard].bytes();
-  status->set_shards(static_cast<int32_t>(shards_of_server_[node.index].size()));
-  status->set_shard_bytes(bytes);
 }
 
 }  // namespace tessera

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/protocol.h"
+#include "common/run_folder.h"
 #include "common/signal_watcher.h"
 #include "common/status.h"
 #include "config/job_loader.h"
@@ -55,6 +56,8 @@ int main(int argc, char** argv) {
                  "HOST or HOST:PORT that others reach the coordinator at");
   app.add_option("--run-folder", options.run_folder,
                  "where results go (default: runs/<job's name>, after an older one has moved to <name>.1)");
+  app.add_flag("--resume", options.resume,
+               "go on in the run's folder: from its journal, or else from the newest checkpoint");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -69,7 +72,13 @@ int main(int argc, char** argv) {
 
   absl::StatusOr<tessera::JobPlan> plan = PlanJob(config, settings);
   if (!plan.ok()) return Complain(plan.status(), 2);
-  if (app.count("--bind") == 0) options.listen.bind = plan->job.cluster.coordinator;
+  if (app.count("--bind") == 0) {
+    const std::string folder = options.run_folder.empty()
+                                   ? std::string(tessera::kRunsFolder) + "/" + plan->job.name
+                                   : options.run_folder;
+    const std::string before = options.resume ? tessera::AddressOfPredecessor(folder) : "";
+    options.listen.bind = before.empty() ? plan->job.cluster.coordinator : before;
+  }
   const absl::Status status = tessera::RunCoordinatorNode(*std::move(plan), options, &signals);
   return status.ok() ? 0 : Complain(status, 1);
 }

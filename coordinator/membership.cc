@@ -50,7 +50,7 @@ absl::StatusOr<Membership::Registration> Membership::Register(const NodeIntroduc
                                                               absl::Time now) {
   TESSERA_RETURN_IF_ERROR(CheckFields(introduction));
   TESSERA_RETURN_IF_ERROR(CheckProtocol(introduction));
-  for (Node& node : nodes_) {
+  for (auto& [id, node] : nodes_) {
     if (node.introduction.incarnation != introduction.incarnation) continue;
     if (!node.alive() || node.introduction.role != introduction.role) {
       return absl::FailedPreconditionError(absl::StrCat(node.Describe(), " was declared dead or has left"));
@@ -59,40 +59,47 @@ absl::StatusOr<Membership::Registration> Membership::Register(const NodeIntroduc
     return Registration{&node, false};
   }
   TESSERA_RETURN_IF_ERROR(Admit(introduction));
+  const bool is_worker = introduction.role == NodeRole::kWorker;
+  if (is_worker && fingerprint_.empty()) fingerprint_ = introduction.fingerprint;
   Node node;
-  node.id = static_cast<int32_t>(nodes_.size()) + 1;
-  node.index = Count(introduction.role);
+  node.id = next_id_++;
+  node.index = FreeIndex(introduction.role);
   node.introduction = introduction;
   node.last_seen = now;
-  nodes_.push_back(std::move(node));
-  return Registration{&nodes_.back(), true};
+  return Registration{&nodes_.emplace(node.id, std::move(node)).first->second, true};
 }
 
 absl::Status Membership::Admit(const NodeIntroduction& introduction) const {
   const NodeRole role = introduction.role;
-  if (Count(role) >= Wanted(role)) {
-    return absl::FailedPreconditionError(absl::StrCat("the cluster is full: the job has all of its ",
-                                                      Wanted(role), " ", RoleName(role),
-                                                      Wanted(role) == 1 ? "" : "s"));
+  const int64_t most = MostAlive(Wanted(role));
+  if (NumAlive(role) >= most) {
+    return absl::FailedPreconditionError(absl::StrCat("the cluster is full: ", most, " ", RoleName(role),
+                                                      "s are alive, the job wants ", Wanted(role)));
   }
   return AdmitFingerprint(introduction);
 }
 
 absl::Status Membership::AdmitFingerprint(const NodeIntroduction& introduction) const {
   if (introduction.role != NodeRole::kWorker || !options_.same_fingerprint) return absl::OkStatus();
-  const std::vector<const Node*> workers = NodesOf(NodeRole::kWorker);
-  if (workers.empty()) return absl::OkStatus();
-  const Node& first = *workers.front();
-  if (first.introduction.fingerprint == introduction.fingerprint) return absl::OkStatus();
+  if (fingerprint_.empty() || fingerprint_ == introduction.fingerprint) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       "a deterministic job needs workers that compute alike: the worker of pid ", introduction.pid, " on ",
-      introduction.host, " has `", introduction.fingerprint, "`, ", first.Name(), " has `",
-      first.introduction.fingerprint, "`; set train.deterministic to false to mix them"));
+      introduction.host, " has `", introduction.fingerprint, "`, the job's first worker has `", fingerprint_,
+      "`; set train.deterministic to false to mix them"));
+}
+
+int32_t Membership::FreeIndex(NodeRole role) const {
+  int32_t free = 0;
+  for (const Node* node : AliveOf(role)) {
+    if (node->index == free) ++free;
+  }
+  return free;
 }
 
 absl::StatusOr<Node*> Membership::FindAlive(int32_t id, absl::string_view incarnation) {
-  if (Find(id) == nullptr) return absl::NotFoundError(absl::StrCat("no node has id ", id));
-  Node& node = nodes_[static_cast<size_t>(id) - 1];
+  const auto found = nodes_.find(id);
+  if (found == nodes_.end()) return absl::NotFoundError(absl::StrCat("no node has id ", id));
+  Node& node = found->second;
   if (node.introduction.incarnation != incarnation) {
     return absl::NotFoundError(absl::StrCat("node ", id, " is ", node.Describe(), ", another process"));
   }
@@ -104,17 +111,25 @@ absl::StatusOr<Node*> Membership::FindAlive(int32_t id, absl::string_view incarn
 }
 
 const Node* Membership::Find(int32_t id) const {
-  if (id < 1 || static_cast<size_t>(id) > nodes_.size()) return nullptr;
-  return &nodes_[static_cast<size_t>(id) - 1];
+  const auto found = nodes_.find(id);
+  return found == nodes_.end() ? nullptr : &found->second;
+}
+
+const Node* Membership::FindProcess(absl::string_view host, int64_t pid) const {
+  for (const auto& [id, node] : nodes_) {
+    if (node.alive() && node.introduction.pid == pid && node.introduction.host == host) return &node;
+  }
+  return nullptr;
 }
 
 void Membership::Forgive(absl::Duration gap, absl::Time now) {
-  for (Node& node : nodes_) node.last_seen = std::min(node.last_seen + gap, now);
+  for (auto& [id, node] : nodes_) node.last_seen = std::min(node.last_seen + gap, now);
 }
 
 std::vector<const Node*> Membership::Expire(absl::Time now) {
+  ForgetOldest();
   std::vector<const Node*> dead;
-  for (Node& node : nodes_) {
+  for (auto& [id, node] : nodes_) {
     if (!node.alive() || now - node.last_seen < options_.lease) continue;
     node.state = Node::State::kDead;
     dead.push_back(&node);
@@ -122,49 +137,48 @@ std::vector<const Node*> Membership::Expire(absl::Time now) {
   return dead;
 }
 
-const Node* Membership::DeclareDead(int32_t id) {
-  if (Find(id) == nullptr || !Find(id)->alive()) return nullptr;
-  Node& node = nodes_[static_cast<size_t>(id) - 1];
-  node.state = Node::State::kDead;
-  return &node;
+const Node* Membership::Remove(int32_t id, Node::State state) {
+  const auto found = nodes_.find(id);
+  if (found == nodes_.end() || !found->second.alive()) return nullptr;
+  found->second.state = state;
+  return &found->second;
+}
+
+void Membership::ForgetOldest() {
+  const auto is_gone = [](const auto& entry) { return !entry.second.alive(); };
+  size_t gone = std::count_if(nodes_.begin(), nodes_.end(), is_gone);
+  for (auto entry = nodes_.begin(); gone > kMostGone; --gone) {
+    entry = nodes_.erase(std::find_if(entry, nodes_.end(), is_gone));
+  }
 }
 
 bool Membership::complete() const {
-  return Count(NodeRole::kServer) == options_.servers && Count(NodeRole::kWorker) == options_.workers;
+  return NumAlive(NodeRole::kServer) >= options_.servers && NumAlive(NodeRole::kWorker) >= options_.workers;
 }
 
 std::string Membership::WaitingFor() const {
   std::vector<std::string> missing;
   for (const NodeRole role : {NodeRole::kServer, NodeRole::kWorker}) {
-    const int32_t absent = Wanted(role) - Count(role);
-    if (absent == 0) continue;
+    const int32_t absent = Wanted(role) - NumAlive(role);
+    if (absent <= 0) continue;
     missing.push_back(
         absl::StrCat(absent, " of ", Wanted(role), " ", RoleName(role), Wanted(role) == 1 ? "" : "s"));
   }
   return missing.empty() ? "" : absl::StrCat("waiting for ", absl::StrJoin(missing, " and "));
 }
 
-std::vector<const Node*> Membership::NodesOf(NodeRole role) const {
-  std::vector<const Node*> nodes;
-  for (const Node& node : nodes_) {
-    if (node.introduction.role == role) nodes.push_back(&node);
+std::vector<const Node*> Membership::AliveOf(NodeRole role) const {
+  std::vector<const Node*> alive;
+  for (const auto& [id, node] : nodes_) {
+    if (node.alive() && node.introduction.role == role) alive.push_back(&node);
   }
-  return nodes;
+  std::sort(alive.begin(), alive.end(), [](const Node* a, const Node* b) { return a->index < b->index; });
+  return alive;
 }
 
-int32_t Membership::NumAlive(NodeRole role) const {
-  return static_cast<int32_t>(std::count_if(nodes_.begin(), nodes_.end(), [role](const Node& node) {
-    return node.introduction.role == role && node.alive();
-  }));
-}
-
-int32_t Membership::Wanted(NodeRole role) const {
-  return role == NodeRole::kServer ? options_.servers : options_.workers;
-}
-
-int32_t Membership::Count(NodeRole role) const {
-  return static_cast<int32_t>(std::count_if(
-      nodes_.begin(), nodes_.end(), [role](const Node& node) { return node.introduction.role == role; }));
+void Membership::Restore(Node node) {
+  next_id_ = std::max(next_id_, node.id + 1);
+  nodes_[node.id] = std::move(node);
 }
 
 }  // namespace tessera

@@ -149,8 +149,11 @@ std::string FormatSummary(const RunSummary& summary) {
   json["applied_minibatches"] = AppliedJson(summary.counters);
   json["dropped"] = summary.dropped;
   json["dropped_over_shards"] = summary.counters.dropped;
-  json["resumed_from_step"] = nullptr;
-  json["recomputed_steps"] = 0;
+  json["resumed_from_step"] =
+      summary.resumed_from_step.has_value() ? Json(*summary.resumed_from_step) : Json();
+  json["recomputed_steps"] = summary.recomputed_steps;
+  json["retries"] = summary.retries;
+  json["rewinds"] = summary.rewinds;
   json["history"] = ListJson(summary.history, EpochJson);
   json["events"] = ListJson(summary.events, EventJson);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

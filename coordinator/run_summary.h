@@ -12,10 +12,20 @@
 
 namespace tessera {
 
-// Something worth telling: who, what, when.
+// Something worth telling: who, what, when. The message says what was noticed after how long, and what was
+// done.
+//   join, leave, death     of a node; death also when whoever started it saw it end
+//   takeover               a worker runs replicas that it did not run before
+//   rewind                 everybody began anew, from a checkpoint or the start
+//   parked                 training waits for a node, and goes on when one comes
+//   resumed                the first progress after any of these: how long training stood still
+//   checkpoint, checkpoint failed
+//   restart                of the coordinator
+//   failure                of the job, or of a node that had not begun
+//   warning, stop
 struct JobEvent {
-  std::string what;  // "join", "leave", "death", "failure", "warning", "stop"
-  std::string who;   // "server 1", or the job's name
+  std::string what;
+  std::string who;  // "server 1", or the job's name
   std::string message;
   absl::Time when;
   int64_t pid = 0;  // 0: no process
@@ -66,6 +76,10 @@ struct RunSummary {
   // By replica: images that counted over the training seconds of its worker.
   std::vector<double> replica_images_per_second;
   std::vector<EpochHistory> history;
+  std::optional<Clock> resumed_from_step;  // the run was resumed as a whole, from there
+  int64_t recomputed_steps = 0;            // minibatches of a replica that were computed again
+  int64_t retries = 0;                     // messages that workers sent again
+  int64_t rewinds = 0;
   std::vector<JobEvent> events;
 };
 

@@ -300,6 +300,20 @@ Version PulledWeights::version(int group, ShardId shard_id, Clock clock) const {
       .versions[IndexInBlock(shard)];
 }
 
+void PulledWeights::DropAll() {
+  std::vector<std::vector<Owner>> dropped;  // outside the lock
+  MutexLock lock(&mutex_);
+  for (std::vector<Block>& blocks : blocks_) {
+    for (Block& block : blocks) {
+      block.expected = kNoClock;
+      for (Generation& generation : block.generations) {
+        dropped.push_back(BeginLocked(&generation, kNoClock));
+        std::fill(generation.clocks.begin(), generation.clocks.end(), kNoClock);
+      }
+    }
+  }
+}
+
 void PulledWeights::Fail(absl::Status status) {
   MutexLock lock(&mutex_);
   if (failure_.ok()) failure_ = std::move(status);

@@ -33,8 +33,8 @@ ReplicaRange InGroup(ReplicaRange replicas, int32_t group) {
 
 // Of a group's `replicas` that run here, the gradients of one block that are needed at once: the one that is
 // written, those that wait for their sibling on each level of the tree, and the nodes that were pushed, which
-// a server of this machine reads where they lie until the round is complete. No replica begins its next step
-// before.
+// the client keeps until the round is complete, and a server of this machine reads where they lie. No replica
+// begins its next step before.
 size_t GradientsAtOnce(ReplicaRange replicas, int32_t group) {
   size_t most = 0, pushed = 0;
   for (const ReplicaRange& node : ReplicaTree(group).Cover(InGroup(replicas, group))) {

@@ -1,6 +1,7 @@
 #include "worker/trainer.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,18 @@ std::vector<ReplicaRange> LocalGroups(ReplicaRange local, int32_t group) {
   return groups;
 }
 
+std::vector<Clock> StartClocks(const TrainerOptions& options) {
+  std::vector<Clock> clocks;
+  for (const ReplicaRange& group : LocalGroups(options.local, options.group)) {
+    Clock start = options.next_clocks.empty() ? 0 : std::numeric_limits<Clock>::max();
+    for (ReplicaId replica = group.first; replica <= group.last && !options.next_clocks.empty(); ++replica) {
+      start = std::min(start, options.next_clocks[static_cast<size_t>(replica - options.local.first)].first);
+    }
+    clocks.push_back(start);
+  }
+  return clocks;
+}
+
 PulledWeights::Keep KeepOf(const TrainerOptions& options) {
   const bool exact = options.group == options.replicas && !options.may_be_dropped;
   return exact ? PulledWeights::Keep::kInPlace : PulledWeights::Keep::kCopies;
@@ -28,16 +41,41 @@ Trainer::Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink
       sink_(std::move(sink)),
       exchange_({options_.group, total_steps(), options_.clip_norm, options_.patience}, *parts_.graph,
                 parts_.client, parts_.weights, parts_.gradient_memory, parts_.trace),
-      clocks_(parts_.weights->groups().size(), 0) {
-  for (ReplicaId replica = options_.local.first; replica <= options_.local.last; ++replica) {
-    progress_.replicas.push_back({replica, 0, {}, {}, 0});
+      clocks_(StartClocks(options_)),
+      last_group_(static_cast<int>(std::min_element(clocks_.begin(), clocks_.end()) - clocks_.begin())),
+      evaluated_epochs_(EvaluatedBefore()) {
+  const std::vector<ReplicaRange> groups = LocalGroups(options_.local, options_.group);
+  for (size_t group = 0; group < groups.size(); ++group) {
+    for (ReplicaId replica = groups[group].first; replica <= groups[group].last; ++replica) {
+      ReplicaTotals& totals = progress_.replicas.emplace_back();
+      totals.replica = replica;
+      totals.clock = totals.first_clock = clocks_[group];
+    }
   }
 }
 
-absl::Status Trainer::Run() {
-  for (size_t group = 0; group < clocks_.size(); ++group) {
-    parts_.client->Request(static_cast<int>(group), 0, /*settled=*/false);
+absl::Status Trainer::CheckStart() const {
+  for (const ClockRange& next : options_.next_clocks) {
+    if (0 <= next.first && next.first <= next.last && next.last <= total_steps()) continue;
+    return absl::InternalError(absl::StrCat("servers are at clocks from ", next.first, " to ", next.last,
+                                            ", but the job ends at ", total_steps()));
   }
+  return absl::OkStatus();
+}
+
+int64_t Trainer::EvaluatedBefore() const {
+  const int64_t finished = SlowestClock() / options_.steps_per_epoch;
+  const bool again = !exact() || SlowestClock() % options_.steps_per_epoch == 0;
+  return finished - (finished > 0 && again ? 1 : 0);
+}
+
+absl::Status Trainer::Run() {
+  TESSERA_RETURN_IF_ERROR(CheckStart());
+  for (size_t group = 0; group < clocks_.size(); ++group) {
+    parts_.client->Request(static_cast<int>(group), clocks_[group],
+                           /*settled=*/clocks_[group] == total_steps());
+  }
+  if (SlowestClock() < total_steps()) TESSERA_RETURN_IF_ERROR(EvaluateFinishedEpochs());
   while (SlowestClock() < total_steps()) {
     const absl::Time start = absl::Now();
     TESSERA_ASSIGN_OR_RETURN(last_group_, NextGroup());
@@ -78,6 +116,7 @@ absl::Status Trainer::RunRound(int group) {
 
 absl::Status Trainer::RunStep(int group, ReplicaId replica, Clock clock) {
   const TraceSpan span(parts_.trace, TraceKind::kStep, {.replicas = {replica, replica}, .clock = clock});
+  CountBegun(replica, clock);
   exchange_.Begin(group, replica, clock);
   const nn::Batch batch = TakeBatch(group, {replica, clock});
   TESSERA_ASSIGN_OR_RETURN(const nn::StepResult result,
@@ -174,6 +213,14 @@ absl::Status Trainer::Evaluate(int group, Clock clock) {
                                                                   options_.test_samples, chunk));
   }
   return sink_(clock, chunks);
+}
+
+void Trainer::CountBegun(ReplicaId replica, Clock clock) {
+  if (options_.next_clocks.empty()) return;
+  const Clock furthest = options_.next_clocks[static_cast<size_t>(replica - options_.local.first)].last;
+  if (clock >= furthest) return;
+  MutexLock lock(&mutex_);
+  ++progress_.recomputed_steps;
 }
 
 void Trainer::Record(ReplicaId replica, Clock clock, const nn::StepResult& result) {

@@ -39,8 +39,11 @@ struct TrainerOptions {
   // waits for all answers to the one before.
   bool may_be_dropped = false;
   double clip_norm = 0;  // of a replica's gradient; 0: not clipped
-  absl::Duration patience =
-      absl::Minutes(10);  // for one block's weights; deaths are noticed much sooner, by lease
+  // By replica of `local`, what the servers say that it pushes next (ParameterClient::NextClock); empty: all
+  // are new. A group goes on with the smallest of its replicas': what some shard had been pushed already is
+  // pushed again, and answered without being applied again.
+  std::vector<ClockRange> next_clocks;
+  absl::Duration patience = absl::Minutes(10);  // for one block's weights; may be infinite
 };
 
 // Of each group of the job the replicas that `local` has: what PulledWeights and TrainerOptions share.
@@ -62,13 +65,18 @@ struct ReplicaTotals {
   ReplicaId replica = 0;
   Clock clock = 0;  // minibatches fully pushed: acknowledged by the weights that answered them
   EpochTotals current;
-  EpochTotals last;     // the epoch before
-  int64_t dropped = 0;  // of `clock`: jumped over, or dropped by a shard
+  EpochTotals last;       // the epoch before
+  Clock first_clock = 0;  // what it went on with here
+  int64_t dropped = 0;    // of `clock`: jumped over, or dropped by a shard
 };
 struct TrainerProgress {
   std::vector<ReplicaTotals> replicas;
-  double training_seconds = 0;  // in steps and waiting for them, evaluation not counted
+  double training_seconds = 0;   // in steps and waiting for them, evaluation not counted
+  int64_t recomputed_steps = 0;  // minibatches begun that some shard had been pushed already
 };
+
+// Of each of LocalGroups(options.local, options.group) the minibatch that it goes on with.
+std::vector<Clock> StartClocks(const TrainerOptions& options);
 
 // What the trainer works with; what it points to outlives it.
 struct TrainerParts {
@@ -92,15 +100,26 @@ class Trainer {
 
   Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink);
 
-  // Trains all epochs; returns when every push of every replica of the job has been applied, and ours have
-  // been acknowledged. Errors: a loss, activation or gradient that is not finite (kOutOfRange, names layer
-  // and step); those of the client and the sink.
+  // Trains all epochs from where the servers are; returns when every push of every replica of the job has
+  // been applied, and ours have been acknowledged. Errors: a loss, activation or gradient that is not finite
+  // (kOutOfRange, names layer and step); kInternal, a clock that the job does not have; those of the client
+  // and the sink.
+  //
+  // Who ran these replicas before may have died before it told its evaluation of the epoch before. So that is
+  // done again where it can be: with exact versions at the epoch's very end (a replica that is further had
+  // told it, or its epoch's end would have waited), else always, on the newest weights. The first report
+  // counts.
   absl::Status Run();
 
   TrainerProgress progress() const;
 
  private:
   Clock total_steps() const { return options_.epochs * options_.steps_per_epoch; }
+  // The weights for a minibatch are one version on all shards.
+  bool exact() const { return options_.group == options_.replicas && !options_.may_be_dropped; }
+  absl::Status CheckStart() const;
+  // How many epochs need no evaluation any more.
+  int64_t EvaluatedBefore() const;
   Clock SlowestClock() const;
   // The group to run next; some group has not finished.
   absl::StatusOr<int> NextGroup();
@@ -120,6 +139,7 @@ class Trainer {
   // Waits until the weights for the group's clock have come: then every push before it has been applied.
   absl::Status AwaitAcknowledgement(int group);
   absl::Status Evaluate(int group, Clock clock);
+  void CountBegun(ReplicaId replica, Clock clock);
   void Record(ReplicaId replica, Clock clock, const nn::StepResult& result);
   void RecordClock(int group, Clock clock, int64_t dropped);
   void AddTrainingTime(absl::Time since);

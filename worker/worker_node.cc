@@ -3,66 +3,21 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
-#include <utility>
-#include <vector>
+#include <optional>
+#include <string>
 
 #include "absl/strings/str_cat.h"
-#include "common/rpc/cluster_map.h"
-#include "common/rpc/exchange_client.h"
-#include "common/shared_memory/outbox.h"
 #include "common/status.h"
 #include "common/trace/process_trace.h"
 #include "config/job_loader.h"
-#include "job/job_plan.h"
 #include "worker/cpu/fingerprint.h"
-#include "worker/trainer.h"
+#include "worker/map_watcher.h"
+#include "worker/training.h"
+#include "worker/worker_progress.h"
+#include "worker/worker_session.h"
 
 namespace tessera {
 namespace {
-
-constexpr absl::Duration kConnectTimeout = absl::Seconds(30);
-
-// What a worker's training is made of; members in order of construction.
-struct Training {
-  JobPlan plan;
-  JobData data;
-  std::unique_ptr<nn::Executor> executor;
-  std::unique_ptr<BatchPrefetcher> train_batches;
-  std::unique_ptr<BatchLoader> test_loader;
-  TraceTrack trace;  // of the thread that trains
-  std::shared_ptr<LinkFaults> faults;
-};
-
-bool IsPaced(const PaceOptions& pace) {
-  return pace.slowdown > 1 || pace.emulated_step > absl::ZeroDuration();
-}
-
-absl::StatusOr<Training> Prepare(const JobSpec& job, const PaceOptions& pace, TraceRecorder* recorder) {
-  Training training;
-  if (recorder != nullptr) training.trace = recorder->AddTrack("steps");
-  TESSERA_ASSIGN_OR_RETURN(training.data, OpenJobData(job.data));
-  TESSERA_ASSIGN_OR_RETURN(training.plan, MakeJobPlan(job, training.data));
-  if (recorder != nullptr) recorder->NameShards(training.plan.layout);
-  TESSERA_ASSIGN_OR_RETURN(training.executor, nn::ExecutorRegistry::Create(
-                                                  "device", job.device.kind, training.plan.graph,
-                                                  nn::ExecutorOptions{job.device.threads, training.trace}));
-  if (IsPaced(pace)) {
-    training.executor =
-        std::make_unique<PacedExecutor>(std::move(training.executor), training.plan.graph, pace);
-  }
-  TESSERA_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(job.seed, training.data.train->size(),
-                                                            job.train.replicas, job.train.batch_size));
-  TESSERA_ASSIGN_OR_RETURN(const Normalization normalization,
-                           MakeNormalization(job.data.normalize, *training.data.train));
-  TESSERA_ASSIGN_OR_RETURN(BatchLoader train,
-                           BatchLoader::Create(training.data.train, normalization, MakeAugmentation(job)));
-  training.train_batches = std::make_unique<BatchPrefetcher>(std::move(sampler), train, recorder);
-  if (training.data.test != nullptr) {
-    TESSERA_ASSIGN_OR_RETURN(BatchLoader test, BatchLoader::Create(training.data.test, normalization));
-    training.test_loader = std::make_unique<BatchLoader>(std::move(test));
-  }
-  return training;
-}
 
 // This worker's data must be what the coordinator planned with.
 absl::Status CheckSameData(const JobPlan& plan, const wire::ClusterMap& map) {
@@ -75,166 +30,73 @@ absl::Status CheckSameData(const JobPlan& plan, const wire::ClusterMap& map) {
                                                     map.train_samples(), " and ", map.test_samples()));
 }
 
-// The replicas of worker `index`, or none.
-std::vector<ReplicaId> ReplicasOf(const wire::ClusterMap& map, int index) {
-  for (const wire::WorkerEntry& entry : map.workers()) {
-    if (entry.index() == index)
-      return std::vector<ReplicaId>(entry.replicas().begin(), entry.replicas().end());
+// A worker over all its incarnations.
+class Worker {
+ public:
+  Worker(const WorkerNodeOptions& options, std::shared_ptr<LinkFaults> faults, TraceRecorder* recorder)
+      : options_(options), faults_(std::move(faults)), recorder_(recorder) {}
+
+  // What `agent` joined for, until it ends or something fails.
+  absl::Status Work(NodeAgent* agent, MapWatcher* watcher, WorkerProgress* progress) {
+    TESSERA_RETURN_IF_ERROR(Prepare(agent->job_yaml()));
+    for (int64_t term = 0;;) {
+      TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, watcher->Wait(term));
+      TESSERA_RETURN_IF_ERROR(CheckSameData(training_->plan, map));
+      term = map.term();
+      if (ReplicasOf(map, agent->node_id()).empty()) {
+        spdlog::info("{} has no replica to run and stays idle", agent->name());
+        agent->Adopted(map);
+        continue;
+      }
+      TESSERA_ASSIGN_OR_RETURN(const WorkerSession::End end,
+                               WorkerSession::Run({agent, watcher, &*training_, progress, faults_}, map));
+      if (end == WorkerSession::End::kJobOver) return absl::OkStatus();
+    }
   }
-  return {};
-}
 
-// `traces`: of the connection to each.
-std::vector<ServerPeer> Servers(const wire::ClusterMap& map, const std::vector<ExchangeTrace>& traces) {
-  std::vector<ServerPeer> servers;
-  for (const wire::ServerEntry& entry : map.servers()) {
-    servers.push_back({absl::StrCat("server ", entry.index(), " (", entry.address(), ")"), entry.node_id(),
-                       std::vector<ShardId>(entry.shards().begin(), entry.shards().end()),
-                       traces[servers.size()].receive});
+ private:
+  // Once; a worker that joins again finds the same job.
+  absl::Status Prepare(const std::string& job_yaml) {
+    if (training_.has_value()) {
+      return job_yaml == job_yaml_ ? absl::OkStatus()
+                                   : absl::FailedPreconditionError("the coordinator has another job now");
+    }
+    TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(job_yaml, "job", {}));
+    TESSERA_ASSIGN_OR_RETURN(training_, Training::Prepare(job, options_.pace, recorder_));
+    job_yaml_ = job_yaml;
+    const PaceOptions& pace = options_.pace;
+    if (IsPaced(pace)) {
+      spdlog::warn("this worker only studies: {} of its steps take {} times as long{}",
+                   pace.every == 1 ? "all" : absl::StrCat("one in ", pace.every), pace.slowdown,
+                   pace.emulated_step > absl::ZeroDuration() ? ", and compute nothing" : "");
+    }
+    return absl::OkStatus();
   }
-  return servers;
-}
 
-// Where gradients go to servers of this machine without a copy; null, and a line in the log, where there is
-// none.
-std::shared_ptr<Outbox> MakeOutbox(const JobPlan& plan, const TrainerOptions& options) {
-  if (!plan.job.cluster.shared_memory) return nullptr;
-  absl::StatusOr<std::shared_ptr<Outbox>> outbox = Outbox::Create(StepExchange::GradientBytes(
-      plan.graph->blocks(), LocalGroups(options.local, options.group), options.group));
-  if (outbox.ok()) return *std::move(outbox);
-  spdlog::info("tensors go over TCP: {}", std::string(outbox.status().message()));
-  return nullptr;
-}
+  const WorkerNodeOptions options_;
+  const std::shared_ptr<LinkFaults> faults_;
+  TraceRecorder* const recorder_;
+  std::string job_yaml_;
+  std::optional<Training> training_;
+};
 
-std::vector<ExchangeTrace> TracesOf(const wire::ClusterMap& map, TraceRecorder* recorder) {
-  std::vector<ExchangeTrace> traces;
-  for (const wire::ServerEntry& entry : map.servers()) {
-    traces.push_back(ExchangeTrace::To(recorder, absl::StrCat("server ", entry.index())));
+// One incarnation, from joining to leaving. `name` gets the node's.
+absl::Status RunIncarnation(const NodeOptions& node, SignalWatcher* signals, Worker* worker,
+                            std::string* name) {
+  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<NodeAgent> agent, NodeAgent::Join(node));
+  *name = agent->name();
+  spdlog::info("{} joined", agent->name());
+  signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
+  const auto progress = std::make_shared<WorkerProgress>();  // the agent's thread may still be in this call
+  agent->set_progress_source([progress](wire::HeartbeatRequest* request) { progress->Fill(request); });
+  absl::Status status;
+  {
+    MapWatcher watcher(agent.get());
+    status = agent->Conclude(worker->Work(agent.get(), &watcher, progress.get()));
   }
-  return traces;
-}
-
-void FillHeartbeat(const Trainer& trainer, const ParameterClient& client, const Outbox* outbox,
-                   wire::HeartbeatRequest* request) {
-  const TrainerProgress progress = trainer.progress();
-  for (const ReplicaTotals& totals : progress.replicas) {
-    wire::ReplicaProgress* replica = request->add_replicas();
-    replica->set_replica(totals.replica);
-    replica->set_clock(totals.clock);
-    replica->set_epoch(totals.current.epoch);
-    replica->set_loss_sum(totals.current.loss_sum);
-    replica->set_loss_count(totals.current.minibatches);
-    replica->set_correct(totals.current.correct);
-    replica->set_last_epoch(totals.last.epoch);
-    replica->set_last_loss_sum(totals.last.loss_sum);
-    replica->set_last_loss_count(totals.last.minibatches);
-    replica->set_last_correct(totals.last.correct);
-    replica->set_dropped(totals.dropped);
-  }
-  request->set_training_seconds(progress.training_seconds);
-  request->set_pushed_bytes(client.pushed_bytes());
-  request->set_pulled_bytes(client.pulled_bytes());
-  if (outbox != nullptr) request->set_shared_memory_bytes(outbox->shared_bytes());
-}
-
-wire::ReportEvaluationRequest EvaluationReport(Clock clock, absl::Span<const EvaluationChunk> chunks) {
-  wire::ReportEvaluationRequest request;
-  request.set_clock(clock);
-  for (const EvaluationChunk& chunk : chunks) {
-    wire::EvaluationChunk* reported = request.add_chunks();
-    reported->set_chunk(chunk.chunk);
-    reported->set_samples(chunk.samples);
-    reported->set_correct(chunk.correct);
-    reported->set_loss_sum(chunk.loss_sum);
-  }
-  return request;
-}
-
-TrainerOptions OptionsOf(const JobPlan& plan, ReplicaRange local) {
-  const TrainSpec& train = plan.job.train;
-  TrainerOptions options;
-  options.seed = plan.job.seed;
-  options.replicas = train.replicas;
-  options.group = train.consistency.group;
-  options.local = local;
-  options.steps_per_epoch = plan.steps_per_epoch;
-  options.epochs = train.epochs;
-  options.test_samples = static_cast<uint32_t>(plan.test_samples);
-  options.may_be_dropped = train.consistency.drop_stragglers > 0;
-  options.clip_norm = train.clip_norm;
-  return options;
-}
-
-// Trains this worker's replicas to the end.
-absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap& map,
-                   const std::vector<ReplicaId>& replicas) {
-  const JobPlan& plan = training->plan;
-  const TrainerOptions options = OptionsOf(plan, {replicas.front(), replicas.back()});
-  const std::shared_ptr<Outbox> outbox = MakeOutbox(plan, options);
-  ExchangeClient transport(outbox, std::make_shared<InboundLinks>(), training->faults);
-  auto weights = std::make_shared<PulledWeights>(plan.layout, LocalGroups(options.local, options.group),
-                                                 KeepOf(options));
-  const std::vector<ExchangeTrace> traces = TracesOf(map, training->trace.recorder);
-  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ParameterClient> client,
-                           ParameterClient::Create({agent->name(), map.term(), options.may_be_dropped},
-                                                   plan.layout, Servers(map, traces), weights));
-  // The agent's threads may still be in these calls when we return: they share what they touch.
-  agent->set_on_end([client](absl::Status end) {
-    client->Fail(end.ok() ? absl::CancelledError("the job was stopped") : end);
-  });
-
-  const TrainerParts parts{plan.graph,
-                           training->executor.get(),
-                           training->train_batches.get(),
-                           training->test_loader.get(),
-                           client.get(),
-                           weights.get(),
-                           outbox == nullptr ? nullptr : outbox->segment(),
-                           training->trace};
-  const auto trainer = std::make_shared<Trainer>(
-      options, parts, [agent](Clock clock, absl::Span<const EvaluationChunk> chunks) {
-        agent->ReportProgress();
-        return chunks.empty() ? absl::OkStatus() : agent->QueueEvaluation(EvaluationReport(clock, chunks));
-      });
-  agent->set_progress_source([trainer, client, outbox](wire::HeartbeatRequest* request) {
-    FillHeartbeat(*trainer, *client, outbox.get(), request);
-  });
-
-  absl::Status status = client->Connect(
-      [&](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
-        return transport.Open(map.servers(static_cast<int>(server)).address(), std::move(receiver),
-                              traces[server]);
-      },
-      kConnectTimeout);
-  if (status.ok()) status = trainer->Run();
-  if (status.ok())
-    status = agent->WaitForEnd();  // connections stay until the coordinator has collected the weights
-  agent->set_progress_source({});
-  agent->set_on_end({});
-  client->Close();  // before the transport ends: from here on, a connection's end means nothing
+  signals->Watch({});
+  agent->Leave();
   return status;
-}
-
-absl::Status Work(NodeAgent* agent, const PaceOptions& pace, const std::shared_ptr<LinkFaults>& faults,
-                  TraceRecorder* recorder) {
-  TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
-  TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job, pace, recorder));
-  training.faults = faults;
-  TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap(/*after_term=*/0));
-  TESSERA_RETURN_IF_ERROR(CheckSameData(training.plan, map));
-  agent->Adopted(map);
-  const std::vector<ReplicaId> replicas = ReplicasOf(map, agent->index());
-  if (replicas.empty()) {
-    spdlog::info("{} has no replica to run and stays idle", agent->name());
-    return agent->WaitForEnd();
-  }
-  if (IsPaced(pace)) {
-    spdlog::warn("{} only studies: {} of its steps take {} times as long{}", agent->name(),
-                 pace.every == 1 ? "all" : absl::StrCat("one in ", pace.every), pace.slowdown,
-                 pace.emulated_step > absl::ZeroDuration() ? ", and compute nothing" : "");
-  }
-  spdlog::info("{} runs replicas {}..{}", agent->name(), replicas.front(), replicas.back());
-  return Train(agent, &training, map, replicas);
 }
 
 }  // namespace
@@ -249,16 +111,16 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
   node.kind = wire::WORKER;
   node.fingerprint = cpu::MachineFingerprint();
   node.give_up = [signals] { return signals->received() != 0; };
-  TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<NodeAgent> agent, NodeAgent::Join(node));
-  spdlog::info("{} joined", agent->name());
-  signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
-  const absl::Status own = Work(agent.get(), options.pace, faults, trace.recorder());
-  const absl::Status status = agent->Conclude(own);
-  signals->Watch({});
-  agent->Leave();
+  Worker worker(options, faults, trace.recorder());
+  std::string name = "worker";
+  absl::Status status = RunIncarnation(node, signals, &worker, &name);
+  while (NodeAgent::Evicted(status) && signals->received() == 0) {
+    spdlog::warn("{}; joining again", std::string(status.message()));
+    status = RunIncarnation(node, signals, &worker, &name);
+  }
   if (faults != nullptr) spdlog::info("{}", faults->Summary());
-  const absl::Status traced = trace.Write(agent->name());
+  const absl::Status traced = trace.Write(name);
   return status.ok() ? traced : status;
 }
 

@@ -395,6 +395,11 @@ void NodeAgent::Adopted(const wire::ClusterMap& map) {
   changed_.NotifyAll();
 }
 
+bool NodeAgent::parked() {
+  MutexLock lock(&mutex_);
+  return phase_ == wire::RUNNING && !waiting_for_.empty();
+}
+
 void NodeAgent::Poke() {
   MutexLock lock(&mutex_);
   poked_ = true;

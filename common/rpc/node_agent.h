@@ -81,6 +81,8 @@ class NodeAgent {
   // Ends the wait from this side.
   void Interrupt(absl::Status reason);
 
+  // Did the last heartbeat's answer say that training is parked, for want of nodes?
+  bool parked();
   // A heartbeat soon, since something is afoot (a server refused a term). Any number of calls cost one
   // heartbeat in 10 ms.
   void Poke();

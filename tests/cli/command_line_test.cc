@@ -73,7 +73,6 @@ TEST(CommandLine, EveryCommandHasHelp) {
 
 TEST(CommandLine, HelpDoesNotOfferWhatIsNotBuilt) {
   EXPECT_THAT(Tessera({"--help"}).out, Not(HasSubstr(" top ")));
-  EXPECT_THAT(Tessera({"run", "--help"}).out, Not(HasSubstr("--resume")));
   EXPECT_THAT(Tessera({"run", "--help"}).out, HasSubstr("--trace"));
 }
 
@@ -101,8 +100,6 @@ TEST(CommandLine, WrongCommandsAreRefused) {
 }
 
 TEST(CommandLine, UnbuiltFeaturesAreRefusedByName) {
-  ExpectUsageError({"run", kExample, "--resume"}, "`--resume`");
-  ExpectUsageError({"run", kExample, "--chaos", "plan"}, "`--chaos`");
   ExpectUsageError({"top", "runs/x"}, "`top`");
 }
 
@@ -117,6 +114,18 @@ TEST(CommandLine, WrongSettingsAreConfigurationErrors) {
   ExpectUsageError({"run", kExample, "--set", "epochs"}, "KEY=VALUE");
   ExpectUsageError({"run", kExample, "--workers", "0"}, "cluster.workers");
   ExpectUsageError({"config", "check", kExample, "--set", "data.train.path=/nonexistent"}, "/nonexistent");
+}
+
+TEST(CommandLine, WrongPlansOfFaultsAreRefusedWhereTheyAreWrong) {
+  ExpectUsageError({"run", kExample, "--chaos", "kil server:1 @step 4"}, "--chaos:1:1: unknown fault `kil`");
+  ExpectUsageError({"run", kExample, "--servers", "2", "--chaos", "drop 2%; kill server:2 @step 4"},
+                   "--chaos:1:15: no `server:2`");
+  ExpectUsageError({"run", kExample, "--chaos", "@/nonexistent/plan"}, "/nonexistent/plan");
+  ExpectUsageError({"run", kExample, "--chaos", "drop 2%", "--chaos-seed", "x"}, "--chaos-seed");
+}
+
+TEST(CommandLine, ResumeNamesTheRunThatIsMissing) {
+  ExpectUsageError({"run", kExample, "--set", "job.name=never-run", "--resume"}, "no folder runs/never-run");
 }
 
 TEST(CommandLine, SetTakesOneValueAndMayBeRepeated) {

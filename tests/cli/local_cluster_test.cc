@@ -79,6 +79,70 @@ TEST_F(LocalClusterTest, AClusterLeavesNoTraceUnlessAsked) {
   EXPECT_THAT(cluster.trace_parts(), testing::IsEmpty());
 }
 
+TEST_F(LocalClusterTest, StartsAProcessAgainInItsPlace) {
+  daemons_.Write("tessera-server", "echo \"$*\"");
+  LocalCluster cluster(daemons_.Cluster());
+  ASSERT_TRUE(Start(&cluster).ok());
+  const size_t index = cluster.IndexOf({PlaceKind::kServer, 1});
+  EXPECT_EQ(index, 2u);
+  const pid_t before = cluster.processes()->process(index).pid();
+  ASSERT_TRUE(Ends(cluster.processes()->process(index).pidfd()));
+  cluster.processes()->TakeExits();
+  ASSERT_TRUE(cluster.Restart(index).ok());
+  Process& process = cluster.processes()->process(index);
+  EXPECT_NE(process.pid(), before);
+  EXPECT_EQ(process.name(), "server 1");
+  ASSERT_TRUE(Ends(process.pidfd()));
+  EXPECT_THAT(cluster.processes()->TakeExits(), testing::Contains(index));
+  EXPECT_EQ(Contents(LogFile(daemons_.run_folder(), "server 1")),
+            "--coordinator 127.0.0.1:1\n--coordinator 127.0.0.1:1\n");
+}
+
+TEST_F(LocalClusterTest, CoordinatorStartedAgainResumesAtItsAddress) {
+  daemons_.Write("tessera-coordinator", std::string("echo \"$*\"\n") + kFakeCoordinator);
+  LocalCluster cluster(daemons_.Cluster());
+  ASSERT_TRUE(Start(&cluster).ok());
+  Process& first = cluster.processes()->process(LocalCluster::kCoordinator);
+  first.Kill(SIGKILL);
+  ASSERT_TRUE(Ends(first.pidfd()));
+  cluster.processes()->TakeExits();
+  daemons_.Write("tessera-coordinator", "echo \"$*\"");
+  ASSERT_TRUE(cluster.Restart(LocalCluster::kCoordinator).ok());
+  ASSERT_TRUE(Ends(cluster.processes()->process(LocalCluster::kCoordinator).pidfd()));
+  EXPECT_THAT(Contents(LogFile(daemons_.run_folder(), "coordinator")),
+              testing::EndsWith(absl::StrCat("\n--config job.yaml --bind 127.0.0.1:1 --run-folder ",
+                                             daemons_.run_folder(), " --set train.epochs=1 --resume\n")));
+}
+
+TEST_F(LocalClusterTest, ResumedClusterDoesNotBelieveTheOldAddress) {
+  std::ofstream(AddressFile(daemons_.run_folder())) << "127.0.0.1:9\n";
+  ClusterOptions options = daemons_.Cluster();
+  options.resume = true;
+  daemons_.Write("tessera-coordinator", std::string("echo \"$*\"\n") + kFakeCoordinator);
+  LocalCluster cluster(options);
+  ASSERT_TRUE(Start(&cluster).ok());
+  EXPECT_EQ(cluster.address(), "127.0.0.1:1");
+  EXPECT_THAT(Contents(LogFile(daemons_.run_folder(), "coordinator")), HasSubstr(" --resume\n"));
+}
+
+TEST_F(LocalClusterTest, FaultsAreTheNodesArguments) {
+  daemons_.Write("tessera-server", "echo \"$*\"");
+  daemons_.Write("tessera-worker", "echo \"$*\"");
+  ClusterOptions options = daemons_.Cluster();
+  options.fault_arguments = {"--fault-loss", "0.02"};
+  options.fault_seed = 7;
+  options.slowdowns = {{1, 4}};
+  LocalCluster cluster(options);
+  ASSERT_TRUE(Start(&cluster).ok());
+  for (const size_t index : {2, 3, 4}) ASSERT_TRUE(Ends(cluster.processes()->process(index).pidfd()));
+  EXPECT_EQ(Contents(LogFile(daemons_.run_folder(), "server 1")),
+            "--coordinator 127.0.0.1:1 --fault-loss 0.02 --fault-seed 7002\n");
+  EXPECT_EQ(Contents(LogFile(daemons_.run_folder(), "worker 0")),
+            "--coordinator 127.0.0.1:1 --fault-loss 0.02 --fault-seed 7003\n");
+  EXPECT_EQ(Contents(LogFile(daemons_.run_folder(), "worker 1")),
+            "--coordinator 127.0.0.1:1 --slowdown 4 --fault-loss 0.02 --fault-seed 7004\n");
+}
+
 TEST_F(LocalClusterTest, MissingProgramIsNamedBeforeAnythingStarts) {
   std::filesystem::remove(daemons_.File("tessera-worker"));
   LocalCluster cluster(daemons_.Cluster());

@@ -38,6 +38,20 @@ TEST(ProcessGroup, ReportsTheKilledOnesFirst) {
   EXPECT_THAT(group.TakeExits(), ElementsAre(1, 0));
 }
 
+TEST(ProcessGroup, ReportsTheExitOfARestartedProcessToo) {
+  ProcessGroup group;
+  ASSERT_TRUE(group.Start(Shell("exit 0")).ok());
+  ASSERT_TRUE(Ends(group.process(0).pidfd()));
+  EXPECT_FALSE(group.exit_taken(0));
+  group.TakeExits();
+  EXPECT_TRUE(group.exit_taken(0));
+  ASSERT_TRUE(group.Restart(0, Shell("exit 5")).ok());
+  EXPECT_FALSE(group.exit_taken(0));
+  ASSERT_TRUE(Ends(group.process(0).pidfd()));
+  EXPECT_THAT(group.TakeExits(), ElementsAre(0));
+  EXPECT_EQ(group.process(0).exit()->code, 5);
+}
+
 TEST(ProcessGroup, WaitEndsAtOnceForAnExitThatNobodyTook) {
   ProcessGroup group;
   ASSERT_TRUE(group.Start(Shell("exit 0")).ok());

@@ -149,6 +149,49 @@ TEST(ProgressText, StatusPageHasATableOfReplicas) {
   }
 }
 
+TEST(ProgressText, ParkedTrainingSaysWhatFor) {
+  wire::JobStatus status = RunningStatus();
+  status.set_message("waiting for a server, 3 s");
+  EXPECT_EQ(ProgressLine(status), "parked: waiting for a server, 3 s");
+  EXPECT_THAT(LiveFrame(status, kPlain, 80), Contains("parked: waiting for a server, 3 s"));
+  EXPECT_THAT(StatusPage(status, kPlain), Contains("parked: waiting for a server, 3 s"));
+  status.set_message("parked: waiting for a server, 3 s");
+  EXPECT_EQ(ProgressLine(status), "parked: waiting for a server, 3 s");
+}
+
+TEST(ProgressText, RecoveriesHaveALineOfTheirOwn) {
+  wire::JobStatus status = RunningStatus();
+  EXPECT_EQ(RecoveryLine(status), "");
+  status.set_recomputed_steps(1);
+  EXPECT_EQ(RecoveryLine(status), "recomputed 1 step");
+  status.set_checkpoint_step(1200);
+  EXPECT_EQ(RecoveryLine(status), "recomputed 1 step  newest checkpoint at step 1,200");
+  EXPECT_THAT(LiveFrame(status, kPlain, 80), Contains(RecoveryLine(status)));
+  EXPECT_THAT(StatusPage(status, kPlain), Contains(RecoveryLine(status)));
+}
+
+TEST(ProgressNews, RecoveriesAreNewsAndJoinsAreNot) {
+  ProgressNews news;
+  wire::JobStatus status;
+  for (const char* what : {"join", "rewind", "checkpoint"}) {
+    wire::Event* event = status.add_events();
+    event->set_what(what);
+    event->set_message("all begin at step 40");
+  }
+  EXPECT_THAT(news.Take(status), ElementsAre("rewind: all begin at step 40"));
+}
+
+TEST(ProgressNews, EpochThatIsTrainedAgainIsNewAgain) {
+  ProgressNews news;
+  wire::JobStatus status = RunningStatus();
+  EXPECT_THAT(news.Take(status), SizeIs(2));
+  const wire::EpochResult second = status.epochs_done(1);
+  status.mutable_epochs_done()->RemoveLast();
+  EXPECT_THAT(news.Take(status), IsEmpty());
+  *status.add_epochs_done() = second;
+  EXPECT_THAT(news.Take(status), SizeIs(1));
+}
+
 TEST(ProgressNews, EachEpochAndWarningIsNewOnce) {
   ProgressNews news;
   wire::JobStatus status = RunningStatus();

@@ -101,6 +101,28 @@ TEST_F(ProgressViewTest, LiveNotesStayAboveTheFrame) {
   EXPECT_NE(text.find("a note"), std::string::npos);
 }
 
+TEST_F(ProgressViewTest, AbsenceIsToldOnceInALog) {
+  plain_.Away("no answer for 1 s");
+  plain_.Away("no answer for 2 s");
+  EXPECT_EQ(Text(), "no answer for 1 s\n");
+  plain_.Update(RunningStatus(), kNow);
+  Text();
+  plain_.Away("no answer for 1 s");
+  EXPECT_EQ(Text(), "no answer for 1 s\n");
+}
+
+TEST_F(ProgressViewTest, AbsenceIsALineUnderTheLastFrameUntilTheNextStatus) {
+  live_.Update(RunningStatus(), kNow);
+  Text();
+  live_.Away("no answer for 1 s");
+  live_.Away("no answer for 2 s");
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("nodes alive"));
+  EXPECT_THAT(text, HasSubstr("\x1b[5A")) << "the second is drawn over the first";
+  live_.Update(RunningStatus(), kNow);
+  EXPECT_THAT(Text(), Not(HasSubstr("no answer")));
+}
+
 TEST_F(ProgressViewTest, LiveCloseTakesTheFrameAway) {
   live_.Update(RunningStatus(), kNow);
   Text();

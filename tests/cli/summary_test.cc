@@ -55,6 +55,15 @@ TEST(Summary, TellsWhyARunFailedOrStopped) {
             "stopped after 12 of 1,400 steps: why");
 }
 
+TEST(Summary, RecoveriesAreShownWhereThereWereAny) {
+  const std::vector<std::string> lines =
+      FigureLines(*ParseSummary(R"({"status":"done","resumed_from_step":1200,"recomputed_steps":3})"));
+  EXPECT_THAT(lines, testing::IsSupersetOf({"  resumed from    step 1,200", "  recomputed      3 steps"}));
+  EXPECT_THAT(
+      FigureLines(*ParseSummary(R"({"status":"done","resumed_from_step":null,"recomputed_steps":0})")),
+      testing::IsEmpty());
+}
+
 TEST(Summary, OtherTextIsRefused) {
   for (const char* text : {"", "{", "[]", "7", "{}", R"({"status":3})"}) {
     EXPECT_EQ(ParseSummary(text).status().code(), absl::StatusCode::kDataLoss) << text;

@@ -54,7 +54,7 @@ TEST(EvaluationResults, RefusesNumbersThatCannotBeAndRecordsNothing) {
   const std::vector<ChunkResult> bad = {{-1, 1, 0, 0}, {0, 0, 0, 0},           {0, -3, 0, 0}, {0, 4, 5, 0},
                                         {0, 4, -1, 0}, {0, INT64_MAX, 1, 0.0}, {0, 11, 1, 0}};
   for (const ChunkResult& chunk : bad) {
-    EXPECT_EQ(results.Record(1, {{7, 5, 5, 0}, chunk}).code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(results.Record(1, {{7, 5, 5, 0}, chunk}).status().code(), absl::StatusCode::kInvalidArgument);
   }
   EXPECT_FALSE(results.Record(1, {{0, 6, 0, 0}, {1, 6, 0, 0}}).ok());  // 12 of 10
   ASSERT_TRUE(results.Record(1, {{0, 10, 10, 0}}).ok());

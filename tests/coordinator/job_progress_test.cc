@@ -169,7 +169,8 @@ TEST(JobProgress, RefusesReportsThatCannotBeAsAWhole) {
 TEST(JobProgress, EvaluatesAtEpochsEndsOnly) {
   JobProgress progress = Started();
   for (const Clock clock : {-3, 0, 1, 4, 9}) {
-    EXPECT_EQ(progress.RecordEvaluation(clock, {{0, 1, 1, 0}}).code(), absl::StatusCode::kInvalidArgument)
+    EXPECT_EQ(progress.RecordEvaluation(clock, {{0, 1, 1, 0}}).status().code(),
+              absl::StatusCode::kInvalidArgument)
         << clock;
   }
 }

@@ -55,12 +55,53 @@ TEST(Membership, TakesTheSameIncarnationOnce) {
   EXPECT_EQ(members.nodes().size(), 1u);
 }
 
-TEST(Membership, RefusesNodesBeyondTheJobsNumber) {
+TEST(Membership, TakesMoreNodesThanTheJobWantsUpToABound) {
   Membership members({.servers = 1, .workers = 1});
-  ASSERT_TRUE(members.Register(Worker(1), kStart).ok());
-  const absl::Status refused = members.Register(Worker(2), kStart).status();
+  for (int number = 0; number < 4 + 64; ++number) {
+    ASSERT_TRUE(members.Register(Worker(number), kStart).ok()) << number;
+  }
+  const absl::Status refused = members.Register(Worker(1000), kStart).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(refused.message(), HasSubstr("all of its 1 worker"));
+  EXPECT_THAT(refused.message(), HasSubstr("the cluster is full: 68 workers are alive, the job wants 1"));
+  EXPECT_TRUE(members.Register(Server(1001), kStart).ok()) << "roles are counted apart";
+}
+
+TEST(Membership, ASuccessorGetsTheFreeIndexAndAnIdOfItsOwn) {
+  Membership members({.servers = 1, .workers = 3});
+  for (const int number : {1, 2, 3}) ASSERT_TRUE(members.Register(Worker(number), kStart).ok());
+  ASSERT_NE(members.Remove(2, Node::State::kDead), nullptr);
+  EXPECT_EQ(members.Remove(2, Node::State::kDead), nullptr) << "it is dead already";
+  EXPECT_FALSE(members.complete());
+  const Node& successor = *members.Register(Worker(4), kStart)->node;
+  EXPECT_EQ(successor.Name(), "worker 1");
+  EXPECT_EQ(successor.id, 4);
+  EXPECT_EQ(members.Register(Worker(5), kStart)->node->Name(), "worker 3");
+  EXPECT_TRUE(members.complete());
+}
+
+TEST(Membership, ForgetsTheOldestOfTheDeadAndGivesNoIdTwice) {
+  Membership members({.servers = 1, .workers = 1});
+  int32_t last_id = 0;
+  for (int number = 0; number < 1000; ++number) {
+    const int32_t id = members.Register(Worker(number), kStart)->node->id;
+    EXPECT_GT(id, last_id);
+    last_id = id;
+    members.Remove(id, Node::State::kLeft);
+    members.Expire(kStart);
+  }
+  EXPECT_EQ(members.nodes().size(), Membership::kMostGone);
+  EXPECT_EQ(members.Find(1), nullptr);
+  EXPECT_EQ(members.FindAlive(last_id, "incarnation-999").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(Membership, FindsTheLivingNodeOfAProcess) {
+  Membership members({.servers = 1, .workers = 1});
+  const Node* const worker = members.Register(Worker(1), kStart)->node;
+  EXPECT_EQ(members.FindProcess("here", 101), worker);
+  EXPECT_EQ(members.FindProcess("there", 101), nullptr);
+  EXPECT_EQ(members.FindProcess("here", 102), nullptr);
+  members.Remove(worker->id, Node::State::kDead);
+  EXPECT_EQ(members.FindProcess("here", 101), nullptr);
 }
 
 TEST(Membership, RefusesAnotherProtocolVersionNamingBoth) {
@@ -82,7 +123,7 @@ TEST(Membership, RefusesWorkersThatComputeOtherwiseNamingBothFingerprints) {
   const absl::Status refused = members.Register(other, kStart).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(refused.message(), HasSubstr("`cpu avx512`"));
-  EXPECT_THAT(refused.message(), HasSubstr("worker 0 has `cpu avx2`"));
+  EXPECT_THAT(refused.message(), HasSubstr("first worker has `cpu avx2`"));
 }
 
 TEST(Membership, MixesFingerprintsWhereTheJobIsNotDeterministic) {
@@ -133,7 +174,7 @@ TEST(Membership, FindsOnlyTheRightIncarnation) {
   for (const int32_t unknown : {0, -1, id + 1, INT32_MAX, INT32_MIN}) {
     EXPECT_EQ(members.FindAlive(unknown, "incarnation-1").status().code(), absl::StatusCode::kNotFound);
     EXPECT_EQ(members.Find(unknown), nullptr);
-    EXPECT_EQ(members.DeclareDead(unknown), nullptr);
+    EXPECT_EQ(members.Remove(unknown, Node::State::kDead), nullptr);
   }
   EXPECT_EQ(members.FindAlive(id, "incarnation-2").status().code(), absl::StatusCode::kNotFound);
 }

@@ -37,7 +37,7 @@ class Cluster {
         MutexLock lock(&mutex_);
         if (failure_.ok()) failure_ = status;
         if (!status.ok()) {
-          for (const auto& service : services_) service->Close();
+          for (ParameterClient* client : clients_) client->Fail(absl::CancelledError("another worker failed"));
         }
       });
     }
@@ -91,6 +91,24 @@ class Cluster {
     return connection.client;
   }
 
+  // A client that is told when another worker fails.
+  class Listed {
+   public:
+    Listed(Cluster* cluster, ParameterClient* client) : cluster_(cluster), client_(client) {
+      MutexLock lock(&cluster_->mutex_);
+      cluster_->clients_.push_back(client_);
+      if (!cluster_->failure_.ok()) client_->Fail(absl::CancelledError("another worker failed"));
+    }
+    ~Listed() {
+      MutexLock lock(&cluster_->mutex_);
+      std::erase(cluster_->clients_, client_);
+    }
+
+   private:
+    Cluster* const cluster_;
+    ParameterClient* const client_;
+  };
+
   absl::Status RunWorker(size_t worker, ReplicaRange local) {
     TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<nn::Executor> executor,
                              nn::ExecutorRegistry::Create("device", plan_.job.device.kind, plan_.graph,
@@ -133,10 +151,24 @@ class Cluster {
     for (size_t server = 0; server < services_.size(); ++server) {
       peers.push_back({absl::StrCat("server ", server), static_cast<int>(server), placement_[server]});
     }
-    TESSERA_ASSIGN_OR_RETURN(
-        const std::unique_ptr<ParameterClient> client,
-        ParameterClient::Create({absl::StrCat("worker ", worker), 1, train.consistency.drop_stragglers > 0},
-                                plan_.layout, peers, weights));
+    ParameterClientOptions client_options;
+    client_options.node = absl::StrCat("worker ", worker);
+    client_options.term = 1;
+    client_options.may_be_dropped = options.may_be_dropped;
+    client_options.first_wait = options_.first_wait;
+    TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<ParameterClient> client,
+                             ParameterClient::Create(client_options, plan_.layout, peers, weights));
+    const Listed listed(this, client.get());
+    TESSERA_RETURN_IF_ERROR(client->Connect(
+        [&](const ServerPeer& server, std::shared_ptr<ExchangeReceiver> receiver) {
+          const std::shared_ptr<ExchangeSender> sender =
+              Connect(static_cast<size_t>(server.node_id), std::move(receiver), transport.get());
+          return options_.wrap_sender ? options_.wrap_sender(sender) : sender;
+        },
+        absl::Seconds(30)));
+    for (ReplicaId replica = local.first; replica <= local.last; ++replica) {
+      options.next_clocks.push_back(client->NextClock(replica));
+    }
     Trainer trainer(options,
                     {plan_.graph, executor.get(), &train_batches, &test, client.get(), weights.get(),
                      outbox == nullptr ? nullptr : outbox->segment()},
@@ -145,13 +177,6 @@ class Cluster {
                       chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
                       return absl::OkStatus();
                     });
-    TESSERA_RETURN_IF_ERROR(client->Connect(
-        [&](size_t server, std::shared_ptr<ExchangeReceiver> receiver) {
-          const std::shared_ptr<ExchangeSender> sender =
-              Connect(server, std::move(receiver), transport.get());
-          return options_.wrap_sender ? options_.wrap_sender(sender) : sender;
-        },
-        absl::Seconds(30)));
     TESSERA_RETURN_IF_ERROR(trainer.Run());
     MutexLock lock(&mutex_);
     result_.pushed_bytes += client->pushed_bytes();
@@ -211,6 +236,7 @@ class Cluster {
   std::vector<std::vector<ShardId>> placement_;
   Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::vector<ParameterClient*> clients_ ABSL_GUARDED_BY(mutex_);  // of workers that run
   std::map<Clock, std::vector<EvaluationChunk>> chunks_ ABSL_GUARDED_BY(mutex_);
   InProcessResult result_ ABSL_GUARDED_BY(mutex_);
   InProcessNetwork network_;  // last: its thread ends first

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/exchange.h"
 #include "common/safetensors.h"
 #include "coordinator/placement.h"
@@ -28,6 +29,8 @@ struct InProcessOptions {
   int server_threads = 1;  // that serve a server's streams; over gRPC only
   int workers = 1;
   uint64_t shuffle_seed = 0;  // 0: messages arrive in the order sent; in process only
+  // After which a worker asks again; long, so that a slow machine changes no count of bytes.
+  absl::Duration first_wait = absl::Seconds(60);
   // Wrap what a worker works with, to watch it or to break it; empty: as it is.
   std::function<std::unique_ptr<nn::Executor>(std::unique_ptr<nn::Executor>)> wrap_executor;
   std::function<std::shared_ptr<ExchangeSender>(std::shared_ptr<ExchangeSender>)> wrap_sender;

@@ -28,7 +28,7 @@ MODULES = {
     "cpu": (["worker/cpu/*"], ["common", "nn"], ["grpc", "yaml-cpp", "google/protobuf"]),
     "job": (["job/*"], ["common", "config", "nn", "data"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "worker daemon": (
-        ["worker/main.cc", "worker/worker_node.*"],
+        ["worker/main.cc", "worker/map_watcher.*", "worker/training.*", "worker/worker_*"],
         ["worker core", "common", "shared memory", "rpc", "proto", "config", "job", "nn", "data", "cpu", "reference"],
         ["yaml-cpp", "dnnl"],
     ),

@@ -36,6 +36,7 @@ class AnsweringServer : public ExchangeSender {
     ExchangeMessage answer;
     answer.kind = MessageKind::kHello;
     answer.protocol_version = message.protocol_version;
+    answer.term = message.term;
     if (message.kind != MessageKind::kHello) {
       if (message.kind == MessageKind::kPush && !message.wants_weights) return;
       answer.kind = MessageKind::kWeights;
@@ -91,7 +92,7 @@ class SteadyState : public testing::TestWithParam<double> {
     for (const Shard& shard : layout_.shards()) all.push_back(shard.id);
     client_ = *ParameterClient::Create({"worker 0", 1, false}, layout_, {{"server 0", 1, all}}, weights_);
     const absl::Status connected = client_->Connect(
-        [this](size_t, std::shared_ptr<ExchangeReceiver> receiver) {
+        [this](const ServerPeer&, std::shared_ptr<ExchangeReceiver> receiver) {
           return std::make_shared<AnsweringServer>(layout_, std::move(receiver));
         },
         absl::Seconds(10));

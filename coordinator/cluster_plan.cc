@@ -1,0 +1,130 @@
+#include "coordinator/cluster_plan.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/placement.h"
+
+namespace tessera {
+namespace {
+
+bool IsAlive(const Membership& members, int32_t id) {
+  const Node* const node = members.Find(id);
+  return node != nullptr && node->alive();
+}
+
+bool HasAdopted(const Membership& members, int32_t id, int64_t term) {
+  return IsAlive(members, id) && members.Find(id)->adopted_term == term;
+}
+
+// Each of 0..count-1 exactly once over `entries`.
+template <typename Entries, typename IdsOf>
+bool CoversOnce(const Entries& entries, size_t count, const IdsOf& ids_of) {
+  std::vector<bool> seen(count, false);
+  size_t covered = 0;
+  for (const auto& entry : entries) {
+    for (const int32_t id : ids_of(entry)) {
+      if (id < 0 || static_cast<size_t>(id) >= count || seen[id]) return false;
+      seen[id] = true;
+      ++covered;
+    }
+  }
+  return covered == count;
+}
+
+}  // namespace
+
+bool ServersStand(const wire::ClusterMap& map, const Membership& members) {
+  return std::all_of(map.servers().begin(), map.servers().end(),
+                     [&](const wire::ServerEntry& server) { return IsAlive(members, server.node_id()); });
+}
+
+bool WorkersStand(const wire::ClusterMap& map, const Membership& members) {
+  const std::vector<const Node*> alive = members.AliveOf(NodeRole::kWorker);
+  return std::equal(
+      map.workers().begin(), map.workers().end(), alive.begin(), alive.end(),
+      [](const wire::WorkerEntry& entry, const Node* node) { return entry.node_id() == node->id; });
+}
+
+bool ServersHaveAdopted(const wire::ClusterMap& map, const Membership& members) {
+  return std::all_of(map.servers().begin(), map.servers().end(), [&](const wire::ServerEntry& server) {
+    return HasAdopted(members, server.node_id(), map.term());
+  });
+}
+
+bool AllHaveAdopted(const wire::ClusterMap& map, const Membership& members) {
+  return ServersHaveAdopted(map, members) &&
+         std::all_of(map.workers().begin(), map.workers().end(), [&](const wire::WorkerEntry& worker) {
+           return HasAdopted(members, worker.node_id(), map.term());
+         });
+}
+
+void PlaceOnServers(const Membership& members, const ShardLayout& layout, int32_t most,
+                    wire::ClusterMap* map) {
+  std::vector<const Node*> servers = members.AliveOf(NodeRole::kServer);
+  servers.resize(std::min(servers.size(), static_cast<size_t>(most)));
+  const auto shards = PlaceShards(layout, static_cast<int32_t>(servers.size()));
+  map->clear_servers();
+  for (size_t i = 0; i < servers.size(); ++i) {
+    wire::ServerEntry* const entry = map->add_servers();
+    entry->set_index(servers[i]->index);
+    entry->set_node_id(servers[i]->id);
+    entry->set_address(servers[i]->introduction.address);
+    entry->set_incarnation(servers[i]->introduction.incarnation);
+    entry->mutable_shards()->Assign(shards[i].begin(), shards[i].end());
+  }
+}
+
+void SpreadOverWorkers(const Membership& members, int32_t replicas, wire::ClusterMap* map) {
+  const std::vector<const Node*> workers = members.AliveOf(NodeRole::kWorker);
+  const auto blocks = AssignReplicas(replicas, static_cast<int32_t>(workers.size()));
+  map->clear_workers();
+  for (size_t i = 0; i < workers.size(); ++i) {
+    wire::WorkerEntry* const entry = map->add_workers();
+    entry->set_index(workers[i]->index);
+    entry->set_node_id(workers[i]->id);
+    entry->set_incarnation(workers[i]->introduction.incarnation);
+    entry->mutable_replicas()->Assign(blocks[i].begin(), blocks[i].end());
+  }
+}
+
+const wire::ServerEntry* FindServer(const wire::ClusterMap& map, int32_t node_id) {
+  for (const wire::ServerEntry& server : map.servers()) {
+    if (server.node_id() == node_id) return &server;
+  }
+  return nullptr;
+}
+
+const wire::WorkerEntry* FindWorker(const wire::ClusterMap& map, int32_t node_id) {
+  for (const wire::WorkerEntry& worker : map.workers()) {
+    if (worker.node_id() == node_id) return &worker;
+  }
+  return nullptr;
+}
+
+bool Runs(const wire::WorkerEntry& worker, ReplicaId replica) {
+  return std::binary_search(worker.replicas().begin(), worker.replicas().end(), replica);
+}
+
+std::vector<ReplicaId> TakenOver(const wire::WorkerEntry& worker, const wire::ClusterMap& before) {
+  const wire::WorkerEntry* const own = FindWorker(before, worker.node_id());
+  std::vector<ReplicaId> taken;
+  for (const ReplicaId replica : worker.replicas()) {
+    if (own == nullptr || !Runs(*own, replica)) taken.push_back(replica);
+  }
+  return taken;
+}
+
+absl::Status CheckMap(const wire::ClusterMap& map, const ShardLayout& layout, int32_t replicas) {
+  const auto shards_of = [](const wire::ServerEntry& server) { return server.shards(); };
+  const auto replicas_of = [](const wire::WorkerEntry& worker) { return worker.replicas(); };
+  if (!CoversOnce(map.servers(), layout.shards().size(), shards_of)) {
+    return absl::DataLossError(absl::StrCat("a map of other shards than the job's ", layout.shards().size()));
+  }
+  if (!CoversOnce(map.workers(), replicas, replicas_of)) {
+    return absl::DataLossError(absl::StrCat("a map of other replicas than the job's ", replicas));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tessera

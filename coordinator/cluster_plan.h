@@ -1,0 +1,66 @@
+// Who holds which shard and who runs which replica, worked out from who is alive: the next map from the last.
+// Pure functions; placement.h has the arithmetic.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/shard_layout.h"
+#include "common/types.h"
+#include "coordinator/membership.h"
+#include "proto/coordinator_service.pb.h"
+
+namespace tessera {
+
+// Every server that `map` names is alive: no shard is lost.
+bool ServersStand(const wire::ClusterMap& map, const Membership& members);
+// The workers that `map` names are those alive, in order of index.
+bool WorkersStand(const wire::ClusterMap& map, const Membership& members);
+// All servers and workers that `map` names are alive and have adopted its term (or: the servers have).
+bool ServersHaveAdopted(const wire::ClusterMap& map, const Membership& members);
+bool AllHaveAdopted(const wire::ClusterMap& map, const Membership& members);
+
+// Fills in `map`'s servers: of those alive the first `most` in order of index hold the shards.
+void PlaceOnServers(const Membership& members, const ShardLayout& layout, int32_t most,
+                    wire::ClusterMap* map);
+// Fills in `map`'s workers: all that are alive, replicas in contiguous blocks in order of index.
+void SpreadOverWorkers(const Membership& members, int32_t replicas, wire::ClusterMap* map);
+
+// Null: `map` does not name that node.
+const wire::ServerEntry* FindServer(const wire::ClusterMap& map, int32_t node_id);
+const wire::WorkerEntry* FindWorker(const wire::ClusterMap& map, int32_t node_id);
+bool Runs(const wire::WorkerEntry& worker, ReplicaId replica);
+
+// Of `worker`'s replicas in `map` those that it did not run in `before`.
+std::vector<ReplicaId> TakenOver(const wire::WorkerEntry& worker, const wire::ClusterMap& before);
+
+// A map from a file: every shard has one server, every replica one worker. Errors: kDataLoss.
+absl::Status CheckMap(const wire::ClusterMap& map, const ShardLayout& layout, int32_t replicas);
+
+// Terms: (epoch << 32) + n, each larger than all before.
+class TermSequence {
+ public:
+  static constexpr int64_t kMostEpochs = int64_t{1} << 30;
+
+  int64_t Next() { return (epoch_ << 32) + ++n_; }
+  int64_t newest() const { return (epoch_ << 32) + n_; }
+  int64_t epoch() const { return epoch_; }
+  int64_t n() const { return n_; }
+  // Later terms have a larger epoch than `epoch`.
+  void GoBeyond(int64_t epoch) {
+    epoch_ = epoch + 1;
+    n_ = 0;
+  }
+  void Set(int64_t epoch, int64_t n) {
+    epoch_ = epoch;
+    n_ = n;
+  }
+
+ private:
+  int64_t epoch_ = 0;
+  int64_t n_ = 0;
+};
+
+}  // namespace tessera
