@@ -17,8 +17,9 @@ namespace tessera {
 // Owns the listener and its threads. Shutdown (or the destructor) ends all streams and joins them.
 class GrpcExchangeServer {
  public:
-  // `threads` completion queues with a thread each serve the streams. `recorder`, if any, gets their trace and outlives
-  // this object. Errors: those of Listener::Start.
+  // `threads` completion queues with a thread each serve the streams. `recorder`, if any, gets their trace
+  // and outlives this object. A stream beyond `options.max_exchange_streams` ends with RESOURCE_EXHAUSTED.
+  // Errors: those of Listener::Start.
   static absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> Start(const ListenOptions& options,
                                                                    std::shared_ptr<ParameterService> service,
                                                                    int threads, TraceRecorder* recorder = nullptr);
