@@ -6,7 +6,7 @@
 
 #include "common/check.h"
 #include "common/safetensors_file.h"
-#include "tests/fuzz/file_in_memory.h"
+#include "tests/fuzz/file.h"
 #include "tests/fuzz/target.h"
 
 namespace tessera {
@@ -29,10 +29,10 @@ void ReadInPieces(const SafetensorsFile& file, size_t file_bytes) {
 }
 
 void Run(absl::Span<const uint8_t> bytes) {
-  const FileInMemory memory(bytes);
-  const absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Open(memory.path());
+  const FuzzFile written("weights.safetensors", bytes);
+  const absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Open(written.path());
   if (file.ok()) ReadInPieces(*file, bytes.size());
-  const absl::StatusOr<NamedTensors> tensors = ReadSafetensors(memory.path());
+  const absl::StatusOr<NamedTensors> tensors = ReadSafetensors(written.path());
   TESSERA_CHECK(!tensors.ok() || file.ok());
   if (!tensors.ok()) return;
   for (const auto& [name, tensor] : *tensors) {
