@@ -74,6 +74,7 @@ absl::StatusOr<std::string> MoveAside(const std::string& path) {
 
 std::string AddressFile(const std::string& folder) { return absl::StrCat(folder, "/coordinator"); }
 std::string SummaryFile(const std::string& folder) { return absl::StrCat(folder, "/summary.json"); }
+std::string CheckpointsFolder(const std::string& folder) { return absl::StrCat(folder, "/checkpoints"); }
 std::string TraceFolder(const std::string& folder) { return absl::StrCat(folder, "/trace"); }
 std::string ModelFile(const std::string& folder) { return absl::StrCat(folder, "/model.safetensors"); }
 std::string LogFile(const std::string& folder, const std::string& node) {

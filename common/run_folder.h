@@ -14,6 +14,7 @@ inline constexpr char kRunsFolder[] = "runs";
 std::string AddressFile(const std::string& folder);  // the coordinator's host:port
 std::string SummaryFile(const std::string& folder);
 std::string ModelFile(const std::string& folder);
+std::string CheckpointsFolder(const std::string& folder);  // unless the job names another
 std::string TraceFolder(const std::string& folder);  // each node's trace, until they are joined
 std::string LogFile(const std::string& folder, const std::string& node);  // "server 1" -> logs/server-1.log
 

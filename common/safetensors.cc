@@ -1,6 +1,7 @@
 #include "common/safetensors.h"
 
 #include <bit>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,16 +21,17 @@ static_assert(std::endian::native == std::endian::little, "tensor bytes are litt
 constexpr char kMetadataKey[] = "__metadata__";
 constexpr uint64_t kLengthBytes = sizeof(uint64_t);
 constexpr uint64_t kHeaderAlignment = 8;  // the data starts at a multiple of it, after padding by spaces
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // as readers have it
 
 absl::Span<const uint8_t> AsBytes(const void* data, size_t bytes) {
   return {static_cast<const uint8_t*>(data), bytes};
 }
 
-absl::Span<const uint8_t> AsBytes(const std::vector<float>& values) {
+absl::Span<const uint8_t> AsBytes(absl::Span<const float> values) {
   return AsBytes(values.data(), values.size() * sizeof(float));
 }
 
-absl::StatusOr<Json> HeaderOf(const NamedTensors& tensors,
+absl::StatusOr<Json> HeaderOf(const TensorViews& tensors,
                               const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
   if (!metadata.empty()) header[kMetadataKey] = metadata;
@@ -61,15 +63,27 @@ absl::StatusOr<std::string> FormatHeader(const Json& header) {
 
 }  // namespace
 
+absl::StatusOr<std::string> SafetensorsPreamble(const TensorViews& tensors,
+                                                const std::map<std::string, std::string>& metadata) {
+  TESSERA_ASSIGN_OR_RETURN(const Json header, HeaderOf(tensors, metadata));
+  TESSERA_ASSIGN_OR_RETURN(const std::string text, FormatHeader(header));
+  if (text.size() > kMaxHeaderBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a header of ", text.size(), " bytes, readers take ", kMaxHeaderBytes));
+  }
+  std::string preamble(kLengthBytes, '\0');
+  const uint64_t length = text.size();
+  std::memcpy(preamble.data(), &length, kLengthBytes);
+  return preamble + text;
+}
+
 absl::Status WriteSafetensors(const std::string& path, const NamedTensors& tensors,
                               const std::map<std::string, std::string>& metadata) {
-  absl::StatusOr<Json> header = HeaderOf(tensors, metadata);
-  if (!header.ok()) return Annotate(header.status(), path);
-  const absl::StatusOr<std::string> text = FormatHeader(*header);
-  if (!text.ok()) return Annotate(text.status(), path);
-  const uint64_t length = text->size();
-  std::vector<absl::Span<const uint8_t>> pieces = {AsBytes(&length, kLengthBytes),
-                                                   AsBytes(text->data(), text->size())};
+  TensorViews views;
+  for (const auto& [name, tensor] : tensors) views.emplace(name, TensorView{tensor.shape, tensor.values});
+  const absl::StatusOr<std::string> preamble = SafetensorsPreamble(views, metadata);
+  if (!preamble.ok()) return Annotate(preamble.status(), path);
+  std::vector<absl::Span<const uint8_t>> pieces = {AsBytes(preamble->data(), preamble->size())};
   for (const auto& [name, tensor] : tensors) pieces.push_back(AsBytes(tensor.values));
   return WriteFileAtomically(path, pieces);
 }

@@ -20,6 +20,20 @@ struct NamedTensor {
 };
 using NamedTensors = std::map<std::string, NamedTensor>;  // in byte order of the names
 
+// A tensor whose values stay where they are.
+struct TensorView {
+  Shape shape;
+  absl::Span<const float> values;  // row-major, NumElements(shape) long
+};
+using TensorViews = std::map<std::string, TensorView>;  // in byte order of the names
+
+// What such a file begins with: the header's length and the header. The tensors' bytes follow in the order of
+// the map, without a gap.
+// Errors: kInvalidArgument, a tensor whose values do not fill its shape, a name or metadata that the format
+// cannot hold (`__metadata__`, not UTF-8), or more than a reader takes.
+absl::StatusOr<std::string> SafetensorsPreamble(const TensorViews& tensors,
+                                                const std::map<std::string, std::string>& metadata);
+
 // Writes to `path` atomically (a temporary beside it, fsync, rename).
 // Errors: kUnavailable or kResourceExhausted (disk full), with the path; kInvalidArgument, a tensor whose
 // values do not fill its shape, or a name that the format cannot hold (`__metadata__`, or not UTF-8).

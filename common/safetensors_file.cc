@@ -158,19 +158,34 @@ absl::StatusOr<std::string> ReadHeader(const InputFile& file) {
   return text;
 }
 
-absl::StatusOr<std::map<std::string, SafetensorsFile::Tensor>> ReadTensorTable(const InputFile& file) {
+std::map<std::string, std::string> TextsOf(const Json& header) {
+  std::map<std::string, std::string> texts;
+  const auto metadata = header.find(kMetadataKey);
+  if (metadata == header.end() || !metadata->is_object()) return texts;
+  for (const auto& [key, value] : metadata->items()) {
+    if (value.is_string()) texts.emplace(key, value.get<std::string>());
+  }
+  return texts;
+}
+
+struct Contents {
+  std::map<std::string, SafetensorsFile::Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+};
+
+absl::StatusOr<Contents> ReadContents(const InputFile& file) {
   TESSERA_ASSIGN_OR_RETURN(const std::string text, ReadHeader(file));
   TESSERA_ASSIGN_OR_RETURN(const Json header, ParseJsonObject(text));
   const uint64_t data_start = kLengthBytes + text.size();
-  std::map<std::string, SafetensorsFile::Tensor> tensors;
+  Contents contents{.metadata = TextsOf(header)};
   for (const auto& [name, object] : header.items()) {
     if (name == kMetadataKey) continue;
     auto tensor = ParseTensor(object, data_start, static_cast<uint64_t>(file.size()));
     if (!tensor.ok()) return Annotate(tensor.status(), absl::StrCat("tensor `", name, "`"));
-    tensors.emplace(name, *std::move(tensor));
+    contents.tensors.emplace(name, *std::move(tensor));
   }
-  TESSERA_RETURN_IF_ERROR(CheckTiling(tensors, static_cast<int64_t>(data_start), file.size()));
-  return tensors;
+  TESSERA_RETURN_IF_ERROR(CheckTiling(contents.tensors, static_cast<int64_t>(data_start), file.size()));
+  return contents;
 }
 
 // Whether `count` elements from `first` on can be read as float32.
@@ -218,14 +233,15 @@ void Convert(const std::string& dtype, const uint8_t* bytes, absl::Span<float> o
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(InputFile file, std::map<std::string, Tensor> tensors)
-    : file_(std::move(file)), tensors_(std::move(tensors)) {}
+SafetensorsFile::SafetensorsFile(InputFile file, std::map<std::string, Tensor> tensors,
+                                 std::map<std::string, std::string> metadata)
+    : file_(std::move(file)), tensors_(std::move(tensors)), metadata_(std::move(metadata)) {}
 
 absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
   TESSERA_ASSIGN_OR_RETURN(InputFile file, InputFile::Open(path));
-  auto tensors = ReadTensorTable(file);
-  if (!tensors.ok()) return Annotate(tensors.status(), path);
-  return SafetensorsFile(std::move(file), *std::move(tensors));
+  auto contents = ReadContents(file);
+  if (!contents.ok()) return Annotate(contents.status(), path);
+  return SafetensorsFile(std::move(file), std::move(contents->tensors), std::move(contents->metadata));
 }
 
 bool SafetensorsFile::IsFloat(const std::string& dtype) {

@@ -35,6 +35,9 @@ class SafetensorsFile {
   const std::string& path() const { return file_.path(); }
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }  // in byte order of the names
 
+  // The entries of the header's `__metadata__` that are texts.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
   // Whether Read can give a tensor of `dtype`: F64, F32, F16, BF16.
   static bool IsFloat(const std::string& dtype);
 
@@ -46,11 +49,13 @@ class SafetensorsFile {
   absl::Status Read(const std::string& name, int64_t first, absl::Span<float> out) const;
 
  private:
-  SafetensorsFile(InputFile file, std::map<std::string, Tensor> tensors);
+  SafetensorsFile(InputFile file, std::map<std::string, Tensor> tensors,
+                  std::map<std::string, std::string> metadata);
   absl::Status ReadTensor(const Tensor& tensor, int64_t first, absl::Span<float> out) const;
 
   InputFile file_;
   std::map<std::string, Tensor> tensors_;
+  std::map<std::string, std::string> metadata_;
 };
 
 }  // namespace tessera

@@ -90,6 +90,17 @@ struct ClusterSpec {
   bool shared_memory = true;
 };
 
+// Where and how often the run is saved.
+struct CheckpointSpec {
+  enum class Unit { kNever, kEpochs, kSteps, kTime };
+
+  std::string dir;  // "": `checkpoints` in the run's folder
+  Unit unit = Unit::kEpochs;
+  int64_t count = 1;    // of epochs or steps between two
+  absl::Duration time;  // between two, with kTime
+  int32_t keep = 3;     // checkpoints
+};
+
 struct DeviceSpec {
   std::string kind = "cpu";  // cpu, reference; cuda and auto are known words, refused until built
   int32_t threads = 1;
@@ -102,6 +113,7 @@ struct JobSpec {
   DataSpec data;
   TrainSpec train;
   ClusterSpec cluster;
+  CheckpointSpec checkpoint;
   DeviceSpec device;
 };
 

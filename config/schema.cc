@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "config/checkpoint_interval.h"
 #include "config/field_types.h"
 #include "config/layers_field.h"
 #include "config/normalize_field.h"
@@ -218,6 +219,35 @@ Field OfDelayCompensation(Field field) {
   return field;
 }
 
+Field CheckpointDir() {
+  constexpr char kPath[] = "checkpoint.dir";
+  Field field{.path = kPath,
+              .type = "path",
+              .text = "Where checkpoints go; every server must see the same folder there.",
+              .default_text = "`checkpoints` in the run's folder"};
+  field.read = [=](const YamlNode& value, JobSpec& job) {
+    TESSERA_ASSIGN_OR_RETURN(job.checkpoint.dir, ReadText(kPath, value));
+    return absl::OkStatus();
+  };
+  field.write = [](const JobSpec& job) {
+    return job.checkpoint.dir.empty() ? YamlNode() : YamlNode::Scalar(job.checkpoint.dir);
+  };
+  return field;
+}
+
+Field CheckpointEvery() {
+  Field field{.path = "checkpoint.every",
+              .type = "epochs, steps, time or `never`",
+              .range = CheckpointIntervalRange(),
+              .text = "How often the whole run is saved, so that it can go on from there: `1 epoch`, `200 "
+                      "steps`, `30s` or `never`."};
+  field.read = [](const YamlNode& value, JobSpec& job) {
+    return ReadCheckpointInterval("checkpoint.every", value, job.checkpoint);
+  };
+  field.write = [](const JobSpec& job) { return YamlNode::Scalar(FormatCheckpointInterval(job.checkpoint)); };
+  return field;
+}
+
 std::vector<Section> Sections() {
   const char* const kFormatOptions =
       "what the format reads; `idx`: `path` (folder), `split` (`train` or `test`); `image_folder`: also "
@@ -247,6 +277,7 @@ std::vector<Section> Sections() {
                "`warmup`: a linear rise over the first `100 steps` or `1 epoch`; what the schedule reads"),
       {.path = "train.consistency", .text = "Who waits for whom."},
       {.path = "cluster", .text = "The processes."},
+      {.path = "checkpoint", .text = "Where and how often the run is saved."},
       {.path = "device", .text = "What every worker computes on.", .short_form = "kind"},
   };
 }
@@ -323,14 +354,17 @@ std::vector<Field> Fields() {
            "by themselves; all others, and with `false` everybody, use TCP."),
       NotBuiltUnlessZero("cluster.server_backups", "Copies of every shard on other servers."),
 
+      CheckpointDir(),
+      CheckpointEvery(),
+      Integer("checkpoint.keep", In(&JobSpec::checkpoint, &CheckpointSpec::keep), 1, 1'000'000,
+              "Checkpoints that stay; of older ones only the newest that is whole."),
+
       Choice("device.kind", In(&JobSpec::device, &DeviceSpec::kind),
              {.built = {"cpu", "reference"}, .not_built = {"cuda", "auto"}},
              "`cpu`: fast, by oneDNN; `reference`: slow and plain, to check against. "
              "Short form: `device: cpu`."),
       Integer("device.threads", In(&JobSpec::device, &DeviceSpec::threads), 1, 1024,
               "Threads of one worker; `reference` has one."),
-
-      NotBuilt("checkpoint", "Where and how often the run is saved."),
   };
 }
 

@@ -48,6 +48,9 @@ cluster:
   shard_bytes: 512KiB
   lease: 3s
   shared_memory: true
+checkpoint:
+  every: 1 epoch
+  keep: 3
 device:
   kind: cpu
   threads: 1
@@ -82,6 +85,7 @@ TEST(FormatJob, FieldsKeepTheirValues) {
                  .shard_bytes = 1000,
                  .lease = absl::Milliseconds(1500),
                  .shared_memory = false};
+  job.checkpoint = {.dir = "/mnt/all see", .unit = CheckpointSpec::Unit::kSteps, .count = 200, .keep = 7};
   job.device = {.kind = "cpu", .threads = 2};
   const std::string text = FormatJob(job);
   for (const char* part : {"name: other",
@@ -103,6 +107,9 @@ TEST(FormatJob, FieldsKeepTheirValues) {
                            "workers: 4",
                            "shard_bytes: 1KB",
                            "lease: 1.5s",
+                           "dir: /mnt/all see",
+                           "every: 200 steps",
+                           "keep: 7",
                            "threads: 2"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }

@@ -192,9 +192,6 @@ TEST(JobErrors, NamesAndAddressesAreChecked) {
 }
 
 TEST(JobErrors, WhatIsNotBuiltIsRefusedByName) {
-  EXPECT_EQ(ErrorOfLine("checkpoint: { dir: x, every: 1 epoch }"),
-            "bad.yaml:7:1: `checkpoint` is not built yet");
-  EXPECT_EQ(ErrorOfLine("checkpoint:"), "bad.yaml:7:1: `checkpoint` is not built yet");
   EXPECT_EQ(ErrorOfLine("cluster: { server_backups: 1 }"),
             "bad.yaml:7:28: `cluster.server_backups` other than 0 is not built yet");
   for (const char* device : {"cuda", "cuda:0", "auto"}) {
@@ -228,7 +225,7 @@ TEST(JobErrors, FileIsAMap) {
   EXPECT_EQ(ErrorOf("# nothing\n"), "bad.yaml:1:1: the file is empty: it holds no job");
   EXPECT_EQ(
       ErrorOf("- job\n"),
-      "bad.yaml:1:1: a job is a map (of checkpoint, job, model, data, train, cluster, device), found a list");
+      "bad.yaml:1:1: a job is a map (of job, model, data, train, cluster, checkpoint, device), found a list");
   EXPECT_THAT(ErrorOf("hello\n"), HasSubstr("found `hello`"));
   EXPECT_THAT(ErrorOf("hello\n", {{"train.epochs", "1"}}), HasSubstr("found `hello`"));
   EXPECT_THAT(ErrorOf("\x7f"
@@ -249,8 +246,6 @@ TEST(JobErrors, OverridesStandAtTheirKey) {
             "--set data.test.path: missing `format` in `data.test`");
   EXPECT_EQ(ErrorOf(kSmallJob, {{"cluster.server_backups", "1"}}),
             "--set cluster.server_backups: `cluster.server_backups` other than 0 is not built yet");
-  EXPECT_EQ(ErrorOf(kSmallJob, {{"checkpoint.dir", "x"}}),
-            "--set checkpoint.dir: `checkpoint` is not built yet");
   EXPECT_EQ(ErrorOf(kSmallJob, {{"job.name", "[a"}}),
             "--set job.name: not YAML: end of sequence flow not found");
 }

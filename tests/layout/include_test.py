@@ -13,14 +13,15 @@ MODULES = {
     "proto": (["proto/*"], [], []),
     "shared memory": (["common/shared_memory/*"], ["common"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "rpc": (["common/rpc/*"], ["common", "shared memory", "proto"], ["yaml-cpp", "dnnl"]),
+    "checkpoint": (["common/checkpoint/*"], ["common"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "common": (["common/*"], [], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "config": (["config/*"], ["common"], ["grpc", "dnnl"]),
     "server daemon": (
         ["server/main.cc", "server/server_node.*", "server/grpc_*"],
-        ["server core", "common", "shared memory", "rpc", "proto", "config"],
+        ["server core", "common", "checkpoint", "shared memory", "rpc", "proto", "config"],
         ["yaml-cpp", "dnnl"],
     ),
-    "server core": (["server/*"], ["common"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
+    "server core": (["server/*"], ["common", "checkpoint"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "nn": (["worker/nn/*"], ["common"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "data": (["worker/data/*"], ["common", "nn"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "reference": (["worker/reference/*"], ["common", "nn"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
@@ -34,12 +35,12 @@ MODULES = {
     "worker core": (["worker/*"], ["common", "nn", "data"], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "coordinator": (
         ["coordinator/*"],
-        ["common", "rpc", "proto", "config", "job", "nn", "data", "server core"],
+        ["common", "checkpoint", "rpc", "proto", "config", "job", "nn", "data", "server core"],
         ["yaml-cpp", "dnnl"],
     ),
     "cli": (
         ["cli/*"],
-        ["common", "rpc", "proto", "config", "job", "nn", "data", "coordinator", "worker core"],
+        ["common", "checkpoint", "rpc", "proto", "config", "job", "nn", "data", "coordinator", "worker core"],
         ["yaml-cpp", "dnnl"],
     ),
 }

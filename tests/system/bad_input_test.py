@@ -72,8 +72,7 @@ class BadJobs(SystemTest):
         self.assert_refused(job(self.data, model="lenet6"), r"bad\.yaml:2:\d+: ", "lenet6", "lenet5")
 
     def test_features_that_are_not_built_are_refused_by_name(self):
-        for sections, key in (({"checkpoint": {"dir": "x"}}, "checkpoint"),
-                              ({"cluster": {"server_backups": 1}}, "server_backups"),
+        for sections, key in (({"cluster": {"server_backups": 1}}, "server_backups"),
                               ({"device": "cuda"}, "cuda")):
             with self.subTest(key=key):
                 self.assert_refused(job(self.data, **sections), r"bad\.yaml:\d+:\d+: ", key)
