@@ -41,6 +41,8 @@ class SendQueue {
   void set_window(int64_t bytes) { window_ = bytes; }
 
   size_t size() const { return small_.size() + tensors_; }
+  // Those without a tensor.
+  size_t small() const { return small_.size(); }
   void Clear();
 
  private:

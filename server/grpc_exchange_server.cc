@@ -3,9 +3,11 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/mutex.h"
 #include "common/rpc/completion_thread.h"
 #include "common/rpc/exchange_connection.h"
@@ -35,6 +37,30 @@ class OutboxSlot {
  private:
   mutable Mutex mutex_;
   std::shared_ptr<Outbox> outbox_ ABSL_GUARDED_BY(mutex_);
+};
+
+// One of the streams that are served at once, from its beginning to its end.
+class StreamPlace {
+ public:
+  explicit StreamPlace(std::shared_ptr<std::atomic<int>> taken)
+      : taken_(std::move(taken)), number_(++*taken_) {}
+  ~StreamPlace() { --*taken_; }
+  StreamPlace(const StreamPlace&) = delete;
+  StreamPlace& operator=(const StreamPlace&) = delete;
+
+  // How many there were when this one began, itself included.
+  int number() const { return number_; }
+
+ private:
+  const std::shared_ptr<std::atomic<int>> taken_;
+  const int number_;
+};
+
+// Of a stream that is refused.
+class Nobody : public ExchangeReceiver {
+ public:
+  void OnMessage(ExchangeMessage) override {}
+  void OnClosed(absl::Status) override {}
 };
 
 class Handler : public RawService {
@@ -84,15 +110,18 @@ class Handler : public RawService {
 }  // namespace
 
 struct GrpcExchangeServer::Impl {
-  Impl(std::shared_ptr<ParameterService> parameter_service, TraceRecorder* trace_recorder,
+  Impl(std::shared_ptr<ParameterService> parameter_service, TraceRecorder* trace_recorder, int most_streams,
        std::shared_ptr<LinkFaults> link_faults)
       : service(std::move(parameter_service)),
         recorder(trace_recorder),
+        max_streams(most_streams),
         faults(std::move(link_faults)),
         handler(service, &outbox) {}
 
   const std::shared_ptr<ParameterService> service;
   TraceRecorder* const recorder;
+  const int max_streams;
+  const std::shared_ptr<std::atomic<int>> streams = std::make_shared<std::atomic<int>>(0);
   const std::shared_ptr<LinkFaults> faults;
   OutboxSlot outbox;
   const std::shared_ptr<InboundLinks> inbound = std::make_shared<InboundLinks>();
@@ -130,13 +159,23 @@ class GrpcExchangeServer::Connection : public ExchangeConnection {
   void OnAccepted(bool ok) {
     if (!ok) return Abandon();  // the server shuts down
     if (!impl_->stopping) impl_->Accept(thread_);
+    place_.emplace(impl_->streams);
+    if (place_->number() > impl_->max_streams) return Refuse();
     const auto trace = ExchangeTrace::To(impl_->recorder, "a client");
     set_trace(trace);
     set_receiver(impl_->service->NewSession(WithFaults(impl_->faults.get(), shared_from_this()), trace));
     BeginStreaming(&stream_, &stream_);
   }
 
+  void Refuse() {
+    set_receiver(std::make_shared<Nobody>());
+    BeginStreaming(&stream_, &stream_);  // first, so that the peer learns the reason
+    Close(absl::ResourceExhaustedError(
+        absl::StrCat("this server has ", impl_->max_streams, " streams already")));
+  }
+
   Impl* const impl_;
+  std::optional<StreamPlace> place_;
   CompletionThread* const thread_;
   grpc::ServerContext context_;
   grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_;
@@ -150,7 +189,8 @@ void GrpcExchangeServer::Impl::Accept(CompletionThread* thread) {
 absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> GrpcExchangeServer::Start(
     const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads,
     TraceRecorder* recorder, std::shared_ptr<LinkFaults> faults) {
-  auto impl = std::make_unique<Impl>(std::move(service), recorder, std::move(faults));
+  auto impl = std::make_unique<Impl>(std::move(service), recorder, options.max_exchange_streams,
+                                     std::move(faults));
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
   TESSERA_ASSIGN_OR_RETURN(impl->listener,
                            Listener::Start(options, {&impl->handler}, [&](grpc::ServerBuilder* builder) {

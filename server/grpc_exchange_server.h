@@ -19,7 +19,8 @@ namespace tessera {
 class GrpcExchangeServer {
  public:
   // `threads` completion queues with a thread each serve the streams. `recorder`, if any, gets their trace
-  // and outlives this object. Of the answers `faults`, if any, loses some. Errors: those of Listener::Start.
+  // and outlives this object. Of the answers `faults`, if any, loses some. A stream beyond
+  // `options.max_exchange_streams` ends with RESOURCE_EXHAUSTED. Errors: those of Listener::Start.
   static absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> Start(
       const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads,
       TraceRecorder* recorder = nullptr, std::shared_ptr<LinkFaults> faults = nullptr);

@@ -21,6 +21,9 @@ constexpr size_t kFrameReferredBytes = 1 << 20;
 constexpr size_t kFrameMessages = 64;
 // Messages that may wait do so until there are as many bytes of tensors.
 constexpr size_t kMostWaitingBytes = 1 << 20;
+// A server reads on when no more answers than these are queued. Weights do not count: who reads them is
+// granted more.
+constexpr size_t kMostUnreadAnswers = 512;
 // What is being written when a connection is closed has so long to leave, so that the peer learns the reason
 // behind it.
 constexpr absl::Duration kLastWrite = absl::Seconds(1);
@@ -162,6 +165,7 @@ void ExchangeConnection::OnWritten(bool ok) {
     queue_.Clear();
   }
   PumpLocked();
+  if (paused_ && !closed_ && !broken_) ReadOnLocked();
   MaybeFinishLocked();
 }
 
@@ -178,6 +182,12 @@ void ExchangeConnection::OnRead(bool ok) {
   Handle(received_);
   MutexLock lock(&mutex_);
   if (closed_) return MaybeFinishLocked();
+  ReadOnLocked();
+}
+
+void ExchangeConnection::ReadOnLocked() {
+  paused_ = MayFinishWhileReading() && writing_ && !broken_ && queue_.small() > kMostUnreadAnswers;
+  if (paused_) return;
   reading_ = true;
   reader_->Read(&received_, read_operation_.Begin(this));
 }

@@ -24,6 +24,9 @@ namespace tessera {
 // Messages leave in frames, as many in one as are there and small (a frame costs some 40 us of processor time
 // at each end, whatever its size): what one completion of the connection's thread makes it send, and what may
 // wait for others.
+//
+// A server does not read from a client that does not read its answers: else a few bytes of requests would
+// leave as many messages in the queue. (A client reads always, so that the two never wait for each other.)
 class ExchangeConnection : public ExchangeSender,
                            public DeferredWork,
                            public std::enable_shared_from_this<ExchangeConnection> {
@@ -71,7 +74,7 @@ class ExchangeConnection : public ExchangeSender,
   // Starts the call's last operation with BeginFinishOperation(); nothing else is under way, or only a read
   // on the server's side. `closed`: Close was called, for `reason`; else the peer ended the call.
   virtual void StartFinish(bool closed, const absl::Status& reason) = 0;
-  // Whether StartFinish may be called while a read is under way.
+  // Whether StartFinish may be called while a read is under way: at the server.
   virtual bool MayFinishWhileReading() const = 0;
   // What the call ended with; asked after the finish operation.
   virtual absl::Status FinalStatus(const absl::Status& reason) const = 0;
@@ -95,6 +98,8 @@ class ExchangeConnection : public ExchangeSender,
   void PumpLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // PumpLocked, but on the connection's thread not before what it handles now has been handled.
   void PumpSoonLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Begins the next read, or puts it off until what is queued has left.
+  void ReadOnLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MaybeFinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -116,6 +121,7 @@ class ExchangeConnection : public ExchangeSender,
   size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of tensors that may wait for others
   bool deferred_ ABSL_GUARDED_BY(mutex_) = false;     // RunDeferred follows
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool paused_ ABSL_GUARDED_BY(mutex_) = false;  // the next read waits for a write
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;  // by Close
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // a write failed: the peer is gone, the read will say so

@@ -11,4 +11,12 @@ inline constexpr int kMaxMessageBytes = 32 * 1024 * 1024;
 inline constexpr int kKeepaliveTimeMs = 10'000;
 inline constexpr int kKeepaliveTimeoutMs = 5'000;
 
+// Calls that are under way on one connection; more are refused. Our own clients have a few.
+inline constexpr int kMaxCallsPerConnection = 100;
+// Exchange streams that a server has at once: of as many workers as a job can have (4096), and of those that
+// want weights.
+inline constexpr int kMaxExchangeStreams = 4096 + 128;
+// A connection that has not said by then that it speaks HTTP/2 is closed.
+inline constexpr int kHandshakeTimeoutMs = 10'000;
+
 }  // namespace tessera

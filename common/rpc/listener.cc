@@ -2,6 +2,7 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
+#include <sys/resource.h>
 
 #include "absl/strings/str_cat.h"
 #include "common/rpc/address.h"
@@ -32,6 +33,13 @@ absl::Status CheckReachable(const ListenOptions& options, const HostPort& bind) 
       absl::StrCat("nobody can reach ", host, ": say with --advertise HOST where this node is reached"));
 }
 
+void AllowMostConnections() {
+  rlimit files = {};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &files);  // as many as there were, if it is refused
+}
+
 // Reflection is a plugin that gRPC keeps process-wide; it is added once.
 void AddReflection() {
   static const bool added = [] {
@@ -53,6 +61,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(
   TESSERA_ASSIGN_OR_RETURN(const HostPort bind, ParseHostPort(options.bind));
   TESSERA_RETURN_IF_ERROR(CheckReachable(options, bind));
   AddReflection();
+  AllowMostConnections();
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort(options.bind, grpc::InsecureServerCredentials(), &port);
@@ -63,6 +72,8 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // quiet streams are pinged for ever
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveTimeMs / 2);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   std::unique_ptr<Listener> listener(new Listener());
   builder.RegisterService(listener->health_.get());
   for (grpc::Service* service : services) builder.RegisterService(service);

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/rpc/limits.h"
 
 namespace grpc {
 class Server;
@@ -23,9 +24,12 @@ class HealthService;
 struct ListenOptions {
   std::string bind = "127.0.0.1:0";  // host:port; port 0 takes a free one
   std::string advertise;             // host or host:port that others reach this at; empty: the bound one
+  int max_exchange_streams = kMaxExchangeStreams;  // of a server of shards
 };
 
-// A running gRPC server. Not thread-safe, but for address().
+// A running gRPC server. What a stranger can make it hold is bounded by common/rpc/limits.h. Each connection
+// is a file descriptor, and gRPC stops listening for good when there is none left: Start raises the process's
+// limit of them to the highest that it may. Not thread-safe, but for address().
 class Listener {
  public:
   // `configure` may add completion queues and the like before the server starts.

@@ -787,10 +787,10 @@ class RawCall {
 class GrpcExchange : public ::testing::Test {
  protected:
   void SetUp() override { Serve(MakeTestStore(2)); }
-  void Serve(std::shared_ptr<ParameterStore> store) {
+  void Serve(std::shared_ptr<ParameterStore> store, const ListenOptions& options = {}) {
     service_ = ParameterService::Create();
     service_->Adopt(std::move(store), 1);
-    server_ = *GrpcExchangeServer::Start({}, service_, 1);
+    server_ = *GrpcExchangeServer::Start(options, service_, 1);
   }
   wire::ServerStats Stats() {
     auto stub = wire::ParameterService::NewStub(CreateChannel(server_->address()));
@@ -963,6 +963,37 @@ TEST(Listener, AnAddressThatNobodyCanReachIsNotAdvertised) {
   const auto listener = Listener::Start({"0.0.0.0:0", "127.0.0.1"}, {});
   ASSERT_TRUE(listener.ok()) << listener.status();
   EXPECT_EQ((*listener)->address(), absl::StrCat("127.0.0.1:", (*listener)->port()));
+}
+
+TEST_F(GrpcExchange, AStreamTooManyIsRefusedAndItsPlaceComesFreeWithAnOthersEnd) {
+  ListenOptions options;
+  options.max_exchange_streams = 2;
+  Serve(MakeTestStore(2), options);
+  ExchangeClient client;
+  std::vector<std::shared_ptr<RecordingPeer>> peers;
+  std::vector<std::shared_ptr<ExchangeSender>> senders;
+  const auto open = [&] {
+    peers.push_back(std::make_shared<RecordingPeer>());
+    senders.push_back(client.Open(server_->address(), peers.back()));
+    senders.back()->Send(Hello());
+  };
+  for (int stream = 0; stream < 2; ++stream) {
+    open();
+    ASSERT_EQ(peers.back()->WaitForMessages(1).size(), 1U);
+  }
+  open();
+  const absl::Status refusal = peers.back()->WaitForEnd();
+  EXPECT_EQ(refusal.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(std::string(refusal.message()).find("2 streams"), std::string::npos) << refusal;
+  senders[0]->Close(absl::CancelledError("enough"));
+  EXPECT_EQ(peers[0]->WaitForEnd().code(), absl::StatusCode::kCancelled);
+  // The server learns of the end a moment later.
+  size_t answers = 0;
+  for (const absl::Time deadline = absl::Now() + absl::Seconds(20); answers == 0 && absl::Now() < deadline;) {
+    open();
+    answers = peers.back()->WaitForMessages(1).size();
+  }
+  EXPECT_EQ(answers, 1U);
 }
 
 TEST_F(GrpcExchange, APortInUseIsNamed) {

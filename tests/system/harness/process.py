@@ -63,6 +63,10 @@ class Process:
             self.child.kill()
             self.child.wait()
 
+    def peak_bytes(self):
+        """The most memory that was resident so far."""
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", text_of(f"/proc/{self.pid}/status")).group(1))
+
     def cpu_seconds(self):
         """Time on a processor so far, user and system."""
         fields = text_of(f"/proc/{self.pid}/stat").rpartition(")")[2].split()
