@@ -48,8 +48,8 @@ class Worker {
         agent->Adopted(map);
         continue;
       }
-      TESSERA_ASSIGN_OR_RETURN(const WorkerSession::End end,
-                               WorkerSession::Run({agent, watcher, &*training_, progress, faults_}, map));
+      const SessionParts parts{agent, watcher, &*training_, progress, faults_, inbound_};
+      TESSERA_ASSIGN_OR_RETURN(const WorkerSession::End end, WorkerSession::Run(parts, map));
       if (end == WorkerSession::End::kJobOver) return absl::OkStatus();
     }
   }
@@ -75,6 +75,7 @@ class Worker {
 
   const WorkerNodeOptions options_;
   const std::shared_ptr<LinkFaults> faults_;
+  const std::shared_ptr<InboundLinks> inbound_ = std::make_shared<InboundLinks>();
   TraceRecorder* const recorder_;
   std::string job_yaml_;
   std::optional<Training> training_;

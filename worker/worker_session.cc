@@ -101,7 +101,7 @@ class RunningSession {
         outbox_(MakeOutbox(plan_, options_)),
         weights_(std::make_shared<PulledWeights>(plan_.layout, LocalGroups(options_.local, options_.group),
                                                  KeepOf(options_))),
-        transport_(outbox_, std::make_shared<InboundLinks>(), parts.faults) {}
+        transport_(outbox_, parts.inbound, parts.faults) {}
 
   ~RunningSession() {
     parts_.progress->End();

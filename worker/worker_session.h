@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/fault/link_faults.h"
 #include "common/rpc/node_agent.h"
+#include "common/shared_memory/inbound_links.h"
 #include "worker/map_watcher.h"
 #include "worker/training.h"
 #include "worker/worker_progress.h"
@@ -23,7 +24,8 @@ struct SessionParts {
   MapWatcher* watcher = nullptr;
   Training* training = nullptr;
   WorkerProgress* progress = nullptr;
-  std::shared_ptr<LinkFaults> faults;  // null: none
+  std::shared_ptr<LinkFaults> faults;     // null: none
+  std::shared_ptr<InboundLinks> inbound;  // of all sessions of this process
 };
 
 // Not thread-safe.
