@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "common/protocol.h"
 #include "common/rpc/address.h"
@@ -69,13 +70,18 @@ void AddTraceOption(CLI::App* app, std::string* path) {
 
 void AddFaultOptions(CLI::App* app, FaultOptions* options) {
   const std::string hidden;
-  const CLI::Range probability(0.0, 1 - 1e-6);
-  app->add_option("--fault-loss", options->loss, "the probability that a message or a call is lost")
-      ->check(probability)
-      ->group(hidden);
-  app->add_option("--fault-cut", options->cut, "the probability that a connection is cut at a message")
-      ->check(probability)
-      ->group(hidden);
+  const auto add = [&](const std::string& name, double* probability, const std::string& what) {
+    app->add_option(name, *probability, "the probability that " + what)
+        ->check([name](const std::string& text) {  // CLI11 names no hidden option
+          double value = -1;
+          return absl::SimpleAtod(text, &value) && value >= 0 && value < 1
+                     ? std::string()
+                     : name + " " + text + ": a probability is at least 0 and below 1";
+        })
+        ->group(hidden);
+  };
+  add("--fault-loss", &options->loss, "a message or a call is lost");
+  add("--fault-cut", &options->cut, "a connection is cut at a message");
   app->add_option("--fault-seed", options->seed, "which of them")->group(hidden);
 }
 

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -374,6 +375,19 @@ TEST_F(Link, AThousandReconnectsWithTensorsUnderWayAndHeldCostNoMemory) {
   last.Talk();
   EXPECT_EQ(server_.Room(), kTensors);
   EXPECT_EQ(client_.inbound->size(), 1u);
+}
+
+TEST_F(Link, AnotherThreadMayDropWhatCameOverAClosedLinkWhileThePeerAsks) {
+  Connection first(&client_, &server_);
+  std::vector<TensorBytes> held;
+  for (size_t i = 0; i < kTensors; ++i) held.push_back(first.SendTensor(1));
+  first.Close();
+  Connection second(&client_, &server_);
+  std::thread reader([&held] { held.clear(); });
+  for (int i = 0; i < 100; ++i) second.Talk();
+  reader.join();
+  second.Talk();
+  EXPECT_EQ(server_.Room(), kTensors);
 }
 
 TEST_F(Link, WhatComesOverALinkThatThePeerHasNotSeenEndIsNotFree) {
