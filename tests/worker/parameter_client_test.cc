@@ -342,7 +342,6 @@ TEST_F(ParameterClientTest, WaitsOnForAServerWhileTheJobIsParked) {
   std::atomic<int> asked{0};
   options_.parked = [&asked] { return ++asked > 0; };
   Create({Server(1, {0, 1})});
-  std::atomic<bool> there{false};
   const absl::Status status = client_->Connect(
       [&](const ServerPeer& server,
           std::shared_ptr<ExchangeReceiver> receiver) -> std::shared_ptr<ExchangeSender> {
