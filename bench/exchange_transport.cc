@@ -77,7 +77,7 @@ absl::Status OpenStore(const ExchangeOptions& options, GrpcExchangeServer* serve
     return outbox->segment();
   };
   TESSERA_ASSIGN_OR_RETURN(std::shared_ptr<ParameterStore> store, MakeStore(options, memory));
-  service->Open(std::move(store), kTerm);
+  service->Adopt(std::move(store), kTerm);
   return absl::OkStatus();
 }
 

@@ -3,10 +3,13 @@
 // processor: each tensor that is read or written counts once. The model is larger than the caches, as it is
 // when a step goes by between two pushes of a shard.
 #include <benchmark/benchmark.h>
+#include <malloc.h>
 
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/parameter_store.h"
@@ -28,8 +31,15 @@ ShardLayout Layout() {
       .value();
 }
 
-std::unique_ptr<ParameterStore> Store(const std::string& optimizer, int32_t replicas) {
+struct SaveOptions {
+  Version every = 0;
+  std::function<void(ShardSnapshot)> on_snapshot;
+};
+
+std::unique_ptr<ParameterStore> Store(const std::string& optimizer, int32_t replicas, SaveOptions save) {
   ParameterStoreOptions options;
+  options.checkpoint_every = save.every;
+  options.on_snapshot = std::move(save.on_snapshot);
   options.consistency.replicas = options.consistency.group = replicas;
   options.optimizer = OptimizerRegistry::Create("optimizer", optimizer, {{"lr", "0.01"}}).value();
   options.schedule = CreateSchedule("constant", {}, {}).value();
@@ -64,9 +74,9 @@ int64_t TensorsMoved(int64_t replicas, int64_t slots, Memory memory) {
 
 // One iteration is one round of one shard.
 void Round(benchmark::State& state, const std::string& optimizer, int64_t slots,
-           Memory memory = Memory::kReceived) {
+           Memory memory = Memory::kReceived, SaveOptions save = {}) {
   const auto replicas = static_cast<int32_t>(state.range(0));
-  const std::unique_ptr<ParameterStore> store = Store(optimizer, replicas);
+  const std::unique_ptr<ParameterStore> store = Store(optimizer, replicas, std::move(save));
   const std::vector<TensorBytes> gradients = Gradients(memory);
   Clock clock = 0;
   ShardId shard = 0;
@@ -85,6 +95,24 @@ void Round(benchmark::State& state, const std::string& optimizer, int64_t slots,
 void Sgd(benchmark::State& state) { Round(state, "sgd", 0); }
 void Momentum(benchmark::State& state) { Round(state, "momentum", 1); }
 void MomentumShared(benchmark::State& state) { Round(state, "momentum", 1, Memory::kShared); }
+
+// Each round saves its shard: over Momentum/1, what one snapshot costs the push that makes it. As by a writer
+// that has all shards to write, all snapshots are kept, and then dropped: into memory of snapshots before,
+// or, as at the first checkpoint, into memory that is fresh from the kernel.
+void Saved(benchmark::State& state, bool fresh) {
+  std::vector<ShardSnapshot> kept;
+  Round(state, "momentum", 1, Memory::kReceived, {1, [&](ShardSnapshot snapshot) {
+                                                    kept.push_back(std::move(snapshot));
+                                                    if (kept.size() < kShards) return;
+                                                    state.PauseTiming();
+                                                    kept.clear();
+                                                    if (fresh) malloc_trim(0);
+                                                    state.ResumeTiming();
+                                                  }});
+}
+
+void MomentumSaved(benchmark::State& state) { Saved(state, false); }
+void MomentumSavedFresh(benchmark::State& state) { Saved(state, true); }
 void Adam(benchmark::State& state) { Round(state, "adam", 2); }
 
 // The machine's copy bandwidth, shard by shard over as much memory as momentum with one replica goes through
@@ -108,6 +136,8 @@ BENCHMARK(Copy);
 BENCHMARK(Sgd)->Arg(1)->Arg(2)->Arg(4);
 BENCHMARK(Momentum)->Arg(1)->Arg(2)->Arg(4);
 BENCHMARK(MomentumShared)->Arg(2);
+BENCHMARK(MomentumSaved)->Arg(1);
+BENCHMARK(MomentumSavedFresh)->Arg(1);
 BENCHMARK(Adam)->Arg(1);
 
 }  // namespace

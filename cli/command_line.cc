@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "cli/checkpoint_command.h"
 #include "cli/config_command.h"
 #include "cli/eval_command.h"
 #include "cli/exit_codes.h"
@@ -30,8 +31,6 @@ struct UnbuiltWord {
 
 constexpr UnbuiltWord kUnbuiltCommands[] = {
     {"top", "the live view of a running job"},
-    {"checkpoint", "checkpoints"},
-    {"export", "export to other formats"},
 };
 constexpr UnbuiltWord kUnbuiltRunFlags[] = {
     {"--resume", "going on with an earlier run"},
@@ -46,7 +45,8 @@ std::string Refusal(absl::string_view kind, const UnbuiltWord& unbuilt) {
 // Everything that the options below write to; what `chosen` runs after parsing.
 struct Arguments {
   RunOptions run;
-  std::string job, model, target, coordinator;
+  std::string job, model, target, coordinator, folder, file;
+  std::string timeout = kDefaultCheckpointTimeout;
   std::vector<std::string> settings;
   std::function<int(const Console&)> chosen;
 };
@@ -162,6 +162,53 @@ void AddEval(CLI::App* app, Arguments* arguments) {
   });
 }
 
+using FolderCommand = int (*)(const std::string&, const Console&);
+void AddFolderCommand(CLI::App* app, const char* name, const char* help, const char* folder_help,
+                      FolderCommand command, Arguments* arguments) {
+  CLI::App* added = app->add_subcommand(name, help);
+  added->add_option("DIR", arguments->folder, folder_help)->type_name("FOLDER")->required();
+  added->callback([arguments, command] {
+    arguments->chosen = [arguments, command](const Console& console) {
+      return command(arguments->folder, console);
+    };
+  });
+}
+
+// Takes one by itself; its own commands are about those that are there.
+void AddCheckpoint(CLI::App* app, Arguments* arguments) {
+  CLI::App* checkpoint = app->add_subcommand("checkpoint", "Save a running job now, or look at what is saved");
+  AddTarget(checkpoint, arguments);
+  checkpoint
+      ->add_option("--timeout", arguments->timeout, "how long to wait until the checkpoint is whole")
+      ->type_name("TIME")
+      ->capture_default_str();
+  AddFolderCommand(checkpoint, "list", "List checkpoints, newest first", "a run folder or one of checkpoints",
+                   &ListCheckpointsOf, arguments);
+  AddFolderCommand(checkpoint, "verify", "Check every byte of checkpoints",
+                   "a checkpoint, a folder of them or a run folder", &VerifyCheckpoints, arguments);
+  checkpoint->callback([checkpoint, arguments] {
+    if (!checkpoint->get_subcommands().empty()) return;  // which has chosen already
+    arguments->chosen = [arguments](const Console& console) {
+      return TakeCheckpoint(arguments->target, arguments->coordinator, arguments->timeout, console);
+    };
+  });
+}
+
+void AddExport(CLI::App* app, Arguments* arguments) {
+  CLI::App* command = app->add_subcommand("export", "Make a model file (safetensors) of a checkpoint");
+  command
+      ->add_option("CHECKPOINT", arguments->folder,
+                   "a checkpoint's folder; or a run folder: its newest checkpoint that is whole")
+      ->type_name("FOLDER")
+      ->required();
+  command->add_option("FILE", arguments->file, "where the model goes")->type_name("FILE")->required();
+  command->callback([arguments] {
+    arguments->chosen = [arguments](const Console& console) {
+      return ExportModel(arguments->folder, arguments->file, console);
+    };
+  });
+}
+
 void AddUnbuiltCommands(CLI::App* app) {
   for (const UnbuiltWord& command : kUnbuiltCommands) {
     app->add_subcommand(command.word, "")->group("")->allow_extras()->callback([&command] {
@@ -193,21 +240,24 @@ absl::Status CheckOptionNames(const CLI::App& command, absl::Span<const char* co
   return absl::OkStatus();
 }
 
-// The first argument (and the second, after `config`) must be a command: CLI11 alone would only say that one
-// is missing. OK also for options, which CLI11 then reads.
+// The first argument (and the second, after `config`) must be a command, unless one may be left out: CLI11
+// alone would only say that one is missing. OK also for options, which CLI11 then reads.
 absl::Status CheckCommandWords(const CLI::App& app, absl::Span<const char* const> words) {
   const std::vector<const CLI::App*> commands = app.get_subcommands({});
   if (commands.empty()) {
     return app.get_allow_extras() ? absl::OkStatus() : CheckOptionNames(app, words);
   }
-  if (words.empty()) return absl::InvalidArgumentError("no command; see `tessera --help`");
+  const bool required = app.get_require_subcommand_min() > 0;
+  if (words.empty() && required) return absl::InvalidArgumentError("no command; see `tessera --help`");
+  if (words.empty()) return absl::OkStatus();
   const std::string word = words.front();
-  if (absl::StartsWith(word, "-")) return absl::OkStatus();
+  if (absl::StartsWith(word, "-")) return required ? absl::OkStatus() : CheckOptionNames(app, words);
   std::vector<std::string> known;
   for (const CLI::App* command : commands) {
     if (command->get_name() == word) return CheckCommandWords(*command, words.subspan(1));
     if (!command->get_group().empty()) known.push_back(command->get_name());
   }
+  if (!required) return CheckOptionNames(app, words);
   const std::string nearest = NearestName(word, known);
   const std::string hint =
       nearest.empty() ? "see `tessera --help`" : absl::StrCat("did you mean `", nearest, "`?");
@@ -234,6 +284,8 @@ int RunCommandLine(int argc, const char* const* argv, const Console& console) {
   AddTargetCommand(&app, "stop", "End a running job in order", &StopJob, &arguments);
   AddConfig(&app, &arguments);
   AddEval(&app, &arguments);
+  AddCheckpoint(&app, &arguments);
+  AddExport(&app, &arguments);
   AddUnbuiltCommands(&app);
   const absl::Status words =
       CheckCommandWords(app, absl::MakeConstSpan(argv, static_cast<size_t>(argc)).subspan(argc > 0 ? 1 : 0));

@@ -50,4 +50,14 @@ absl::Status CoordinatorClient::Stop(absl::Duration timeout) {
   return Translate(address_, stub_->service->Stop(&context, wire::StopRequest(), &reply));
 }
 
+absl::StatusOr<int64_t> CoordinatorClient::TakeCheckpoint(absl::Duration timeout) {
+  grpc::ClientContext context;
+  SetDeadline(&context, timeout);
+  wire::TakeCheckpointReply reply;
+  const grpc::Status status =
+      stub_->service->TakeCheckpoint(&context, wire::TakeCheckpointRequest(), &reply);
+  if (!status.ok()) return Translate(address_, status);
+  return reply.clock();
+}
+
 }  // namespace tessera::cli

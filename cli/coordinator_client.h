@@ -22,6 +22,8 @@ class CoordinatorClient {
   // Errors: kUnavailable or kDeadlineExceeded, nobody answers; both name the address.
   absl::StatusOr<wire::JobStatus> GetStatus(absl::Duration timeout = kCallTimeout);
   absl::Status Stop(absl::Duration timeout = kCallTimeout);
+  // The clock that a checkpoint will be taken at.
+  absl::StatusOr<int64_t> TakeCheckpoint(absl::Duration timeout = kCallTimeout);
 
  private:
   struct Stub;  // keeps gRPC's headers out of here

@@ -1,62 +1,22 @@
 #include "cli/status_command.h"
 
-#include <filesystem>
 #include <optional>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "cli/coordinator_client.h"
 #include "cli/exit_codes.h"
 #include "cli/progress_text.h"
+#include "cli/running_job.h"
 #include "cli/summary.h"
 #include "cli/target.h"
-#include "common/run_folder.h"
-#include "common/status.h"
 
 namespace tessera::cli {
 namespace {
-
-// The summary that the run has left, if it is over.
-std::optional<Summary> SummaryOf(const Target& target) {
-  if (target.folder.empty()) return std::nullopt;
-  const absl::StatusOr<Summary> summary = ReadSummary(SummaryFile(target.folder));
-  return summary.ok() ? std::make_optional(*summary) : std::nullopt;
-}
 
 void ShowSummary(const Summary& summary, const Target& target, const Console& console) {
   console.Line(absl::StrCat("job ", summary.job, ": ", OutcomeLine(summary)));
   for (const std::string& line : FigureLines(summary)) console.Line(line);
   console.Line(absl::StrCat("  run folder      ", target.folder));
-}
-
-// A run that was killed leaves its address behind, and another job may have the port now; so may the port
-// that a job file names.
-absl::Status CheckSameRun(const Target& target, const wire::JobStatus& status) {
-  if (!target.job.empty() && target.job != status.job()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("job `", status.job(), "` answers at ", target.address, ", not `", target.job, "`"));
-  }
-  std::error_code error;
-  if (target.folder.empty() || std::filesystem::equivalent(target.folder, status.run_folder(), error)) {
-    return absl::OkStatus();
-  }
-  return absl::NotFoundError(absl::StrCat("the run in ", target.folder,
-                                          " ended without a result (no summary); job `", status.job(),
-                                          "` answers at its address ", target.address));
-}
-
-absl::StatusOr<wire::JobStatus> Ask(const Target& target, CoordinatorClient* client) {
-  absl::StatusOr<wire::JobStatus> status = client->GetStatus();
-  if (!status.ok() && !target.folder.empty()) {
-    const bool gone = absl::IsUnavailable(status.status());
-    return Annotate(status.status(),
-                    absl::StrCat("the run in ", target.folder,
-                                 gone ? " ended without a result (no summary)" : " has no summary"));
-  }
-  if (!status.ok()) return status;
-  const absl::Status same = CheckSameRun(target, *status);
-  if (!same.ok()) return same;
-  return status;
 }
 
 int Complain(const Console& console, const absl::Status& status, int code) {
@@ -74,7 +34,7 @@ int ShowStatus(const std::string& target_text, const std::string& coordinator, c
     return kExitOk;
   }
   CoordinatorClient client(target->address);
-  const absl::StatusOr<wire::JobStatus> status = Ask(*target, &client);
+  const absl::StatusOr<wire::JobStatus> status = AskRunningJob(*target, &client);
   if (!status.ok()) return Complain(console, status.status(), kExitFailed);
   for (const std::string& line : StatusPage(*status, console.style)) console.Line(line);
   return kExitOk;
@@ -88,7 +48,7 @@ int StopJob(const std::string& target_text, const std::string& coordinator, cons
     return kExitOk;
   }
   CoordinatorClient client(target->address);
-  const absl::StatusOr<wire::JobStatus> status = Ask(*target, &client);
+  const absl::StatusOr<wire::JobStatus> status = AskRunningJob(*target, &client);
   if (!status.ok()) return Complain(console, status.status(), kExitFailed);
   if (const absl::Status stopped = client.Stop(); !stopped.ok())
     return Complain(console, stopped, kExitFailed);

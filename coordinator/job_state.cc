@@ -233,6 +233,7 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
   FinishTrainingIfComplete(now);
   if (request.leaving()) OnLeave(node, now);
   reply->set_phase(PhaseOf(phase()));
+  reply->set_term(map_.term());
   reply->set_message(Message(now));
   node->knows_end = over();
   return absl::OkStatus();
@@ -334,12 +335,7 @@ absl::Status JobState::ReportFailure(const wire::ReportFailureRequest& request, 
     log_.Line(absl::StrCat("after the end, ", reporter->Name(), " reports: ", message));
     return absl::OkStatus();
   }
-  const Node* lost = membership_.DeclareDead(request.lost_node_id());
-  if (lost == nullptr) {
-    FailBecauseOf(*reporter, absl::StrCat(reporter->Describe(), ": ", message), now);
-  } else {
-    FailBecauseOf(*lost, absl::StrCat(lost->Describe(), " is lost: ", reporter->Name(), ": ", message), now);
-  }
+  FailBecauseOf(*reporter, absl::StrCat(reporter->Describe(), ": ", message), now);
   return absl::OkStatus();
 }
 

@@ -1,6 +1,7 @@
 #include "server/consistency_policy.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
@@ -8,17 +9,17 @@
 namespace tessera {
 namespace {
 
-absl::Status CheckUnits(const ConsistencyOptions& options) {
-  for (size_t i = 0; i < options.units.size(); ++i) {
-    const ReplicaRange unit = options.units[i];
-    if (unit.first < 0 || unit.last < unit.first || unit.last >= options.replicas) {
-      return absl::InvalidArgumentError(absl::StrCat("consistency: unit ", ToString(unit),
-                                                     " is no range of the ", options.replicas, " replicas"));
+absl::Status CheckUnits(const std::vector<ReplicaRange>& units, int32_t replicas) {
+  for (size_t i = 0; i < units.size(); ++i) {
+    const ReplicaRange unit = units[i];
+    if (unit.first < 0 || unit.last < unit.first || unit.last >= replicas) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("consistency: unit ", ToString(unit), " is no range of the ", replicas, " replicas"));
     }
     for (size_t other = 0; other < i; ++other) {
-      if (!unit.Overlaps(options.units[other])) continue;
-      return absl::InvalidArgumentError(absl::StrCat("consistency: units ", ToString(options.units[other]),
-                                                     " and ", ToString(unit), " share a replica"));
+      if (!unit.Overlaps(units[other])) continue;
+      return absl::InvalidArgumentError(absl::StrCat("consistency: units ", ToString(units[other]), " and ",
+                                                     ToString(unit), " share a replica"));
     }
   }
   return absl::OkStatus();
@@ -51,7 +52,52 @@ absl::Status CheckOptions(const ConsistencyOptions& options) {
   if (options.drop_stragglers > 0 && options.group != options.replicas) {
     return absl::InvalidArgumentError("consistency: drop_stragglers needs one group of all replicas");
   }
-  return CheckUnits(options);
+  return CheckUnits(options.units, options.replicas);
+}
+
+absl::Status CheckSize(absl::string_view what, size_t size, int32_t expected) {
+  if (size == static_cast<size_t>(expected)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("it has ", size, " ", what, ", not ", expected));
+}
+
+absl::Status CheckNumber(absl::string_view what, size_t index, int64_t number) {
+  if (number >= 0 && number <= ConsistencyPolicy::kMaxClock) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " ", index, " is ", number, ", not from 0 to ", ConsistencyPolicy::kMaxClock));
+}
+
+absl::Status CheckReplica(const ConsistencyOptions& options, const PolicySnapshot& snapshot, size_t replica) {
+  const Clock clock = snapshot.replica_clocks[replica];
+  const int64_t applied = snapshot.applied[replica];
+  TESSERA_RETURN_IF_ERROR(CheckNumber("the clock of replica", replica, clock));
+  TESSERA_RETURN_IF_ERROR(CheckNumber("the count of replica", replica, applied));
+  const Clock group_clock = snapshot.group_clocks[replica / static_cast<size_t>(options.group)];
+  if (clock > group_clock || (clock < group_clock && options.drop_stragglers == 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("replica ", replica, " is at clock ", clock, ", its group at ", group_clock));
+  }
+  if (applied > clock) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("replica ", replica, " counted ", applied, " times in ", clock, " clocks"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSnapshot(const ConsistencyOptions& options, const PolicySnapshot& snapshot) {
+  TESSERA_RETURN_IF_ERROR(
+      CheckSize("groups", snapshot.group_clocks.size(), options.replicas / options.group));
+  TESSERA_RETURN_IF_ERROR(CheckSize("replicas' clocks", snapshot.replica_clocks.size(), options.replicas));
+  TESSERA_RETURN_IF_ERROR(CheckSize("replicas' counts", snapshot.applied.size(), options.replicas));
+  for (size_t group = 0; group < snapshot.group_clocks.size(); ++group) {
+    TESSERA_RETURN_IF_ERROR(CheckNumber("the clock of group", group, snapshot.group_clocks[group]));
+  }
+  for (size_t replica = 0; replica < snapshot.applied.size(); ++replica) {
+    TESSERA_RETURN_IF_ERROR(CheckReplica(options, snapshot, replica));
+  }
+  if (snapshot.dropped < 0 || (snapshot.dropped > 0 && options.drop_stragglers == 0)) {
+    return absl::InvalidArgumentError(absl::StrCat(snapshot.dropped, " minibatches were dropped"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -74,21 +120,54 @@ ConsistencyPolicy::ConsistencyPolicy(const ConsistencyOptions& options)
       replica_clocks_(options.replicas, 0),
       applied_(options.replicas, 0) {}
 
-absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::OnPush(ReplicaRange range, Clock clock) {
-  TESSERA_RETURN_IF_ERROR(CheckRange(range));
-  TESSERA_RETURN_IF_ERROR(CheckClock(range, clock));
-  const int32_t index = GroupOf(range.first);
-  Group& group = groups_[index];
-  if (clock < group.clock) return OnClosedRound(range, clock);
+PolicySnapshot ConsistencyPolicy::Snapshot() const {
+  PolicySnapshot snapshot{.replica_clocks = replica_clocks_, .applied = applied_, .dropped = dropped_};
+  for (const Group& group : groups_) snapshot.group_clocks.push_back(group.clock);
+  return snapshot;
+}
 
-  const ReplicaId base = index * options_.group;
-  const ReplicaRange node{range.first - base, range.last - base};
-  const auto contains = [node](const ReplicaRange& held) { return held.Contains(node); };
-  if (std::any_of(group.held.begin(), group.held.end(), contains)) return Action::kDuplicate;
-  Hold(group, node);
+absl::StatusOr<ConsistencyPolicy> ConsistencyPolicy::Restore(const ConsistencyOptions& options,
+                                                             const PolicySnapshot& snapshot) {
+  TESSERA_ASSIGN_OR_RETURN(ConsistencyPolicy policy, Create(options));
+  TESSERA_RETURN_IF_ERROR(Annotate(CheckSnapshot(options, snapshot), "consistency: a snapshot does not fit"));
+  for (size_t group = 0; group < policy.groups_.size(); ++group) {
+    policy.groups_[group].clock = snapshot.group_clocks[group];
+  }
+  policy.slowest_ = *std::min_element(snapshot.group_clocks.begin(), snapshot.group_clocks.end());
+  policy.replica_clocks_ = snapshot.replica_clocks;
+  policy.applied_ = snapshot.applied;
+  policy.dropped_ = snapshot.dropped;
+  return policy;
+}
+
+absl::Status ConsistencyPolicy::SetUnits(std::vector<ReplicaRange> units) {
+  TESSERA_RETURN_IF_ERROR(CheckUnits(units, options_.replicas));
+  options_.units = std::move(units);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::OnPush(ReplicaRange range, Clock clock) {
+  TESSERA_ASSIGN_OR_RETURN(const Action action, Peek(range, clock));
+  if (action != Action::kHold) return action;
+  const int32_t index = GroupOf(range.first);
+  Hold(groups_[index], InGroup(range));
   if (!IsComplete(index)) return Action::kHold;
   CloseRound(index);
   return Action::kApplyRound;
+}
+
+absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::Peek(ReplicaRange range, Clock clock) const {
+  TESSERA_RETURN_IF_ERROR(CheckRange(range));
+  TESSERA_RETURN_IF_ERROR(CheckClock(range, clock));
+  const Group& group = groups_[GroupOf(range.first)];
+  if (clock < group.clock) return OnClosedRound(range, clock);
+  const auto contains = [node = InGroup(range)](const ReplicaRange& held) { return held.Contains(node); };
+  return std::any_of(group.held.begin(), group.held.end(), contains) ? Action::kDuplicate : Action::kHold;
+}
+
+ReplicaRange ConsistencyPolicy::InGroup(ReplicaRange range) const {
+  const ReplicaId base = GroupOf(range.first) * options_.group;
+  return {range.first - base, range.last - base};
 }
 
 absl::StatusOr<bool> ConsistencyPolicy::MayRead(ReplicaId replica, Clock clock) const {

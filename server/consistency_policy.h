@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/checkpoint/shard_snapshot.h"
 #include "common/replica_tree.h"
 #include "common/types.h"
 
@@ -53,6 +54,24 @@ class ConsistencyPolicy {
   // replicas or two that share one.
   static absl::StatusOr<ConsistencyPolicy> Create(const ConsistencyOptions& options);
 
+  // Between two rounds: what it remembers of those that were applied. Nothing of open ones.
+  PolicySnapshot Snapshot() const;
+  // A policy that goes on where `snapshot` was taken; what open rounds held is pushed again. Of the last
+  // rounds (LastRoundSize, LastRoundLead) it knows nothing until the next is applied.
+  // Errors: kInvalidArgument, those of Create; a snapshot of other numbers of groups or replicas, with a
+  // number that is negative or beyond kMaxClock, a replica ahead of its group, more minibatches of it than
+  // clocks, or, where nobody is dropped, a drop or a replica behind its group.
+  static absl::StatusOr<ConsistencyPolicy> Restore(const ConsistencyOptions& options,
+                                                   const PolicySnapshot& snapshot);
+  static constexpr Clock kMaxClock = Clock{1} << 32;  // of a snapshot: no run gets there
+
+  // Replaces the units, when replicas move between workers. An open round stays open for now, even if it is
+  // complete under the new units: it closes with the next push that leaves no unit begun, at the latest when
+  // all replicas are covered. One is not yet (else the round had closed before), and whoever runs it pushes:
+  // it waits for nobody's answer. So a round is at most as late as if its stragglers were not dropped, once.
+  // Errors (units stay as they are): kInvalidArgument, as of Create.
+  absl::Status SetUnits(std::vector<ReplicaRange> units);
+
   // Records the gradients of `range` (a node of its group's reduction tree) for minibatch `clock`. What
   // counts is which replicas are covered, however they were put together: a range is dropped if one of its
   // replicas was, and already applied if all of them counted. (Of each replica only the last clock that
@@ -61,6 +80,8 @@ class ConsistencyPolicy {
   // kFailedPrecondition, `clock` skips ahead of the group's round, or its weights could not be read yet
   // (MayRead).
   absl::StatusOr<Action> OnPush(ReplicaRange range, Clock clock);
+  // What OnPush would do, without doing it; kHold stands for both that add. Errors: the same.
+  absl::StatusOr<Action> Peek(ReplicaRange range, Clock clock) const;
 
   // May `replica` read weights for minibatch `clock`? Once true, stays true.
   // Errors: kInvalidArgument, an unknown replica or negative clock.
@@ -102,6 +123,8 @@ class ConsistencyPolicy {
   absl::Status CheckReplica(ReplicaId replica) const;
   absl::Status CheckRange(ReplicaRange range) const;
   absl::Status CheckClock(ReplicaRange range, Clock clock) const;
+  // `range`, counted from its group's first replica.
+  ReplicaRange InGroup(ReplicaRange range) const;
   bool ReadableAt(int32_t group, Clock clock) const;
   Action OnClosedRound(ReplicaRange range, Clock clock) const;
   void Hold(Group& group, ReplicaRange node) const;

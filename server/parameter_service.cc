@@ -14,7 +14,10 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
  public:
   Session(std::shared_ptr<ParameterService> service, std::shared_ptr<ExchangeSender> sender,
           const ExchangeTrace& trace)
-      : service_(std::move(service)), sender_(std::move(sender)), trace_(trace) {}
+      : service_(std::move(service)),
+        sender_(std::move(sender)),
+        trace_(trace),
+        reader_(service_->next_reader_++) {}
 
   void OnMessage(ExchangeMessage message) override {
     const auto tensor_bytes = static_cast<int64_t>(message.tensor.size_bytes());
@@ -23,42 +26,49 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     if (tensor_bytes > 0) sender_->Grant(tensor_bytes);  // added, held where it lies, or not wanted
   }
 
-  void OnClosed(absl::Status) override { closed_ = true; }
+  void OnClosed(absl::Status) override {
+    closed_ = true;
+    const State state = service_->state();
+    if (state.store != nullptr) state.store->CancelReads(reader_);
+  }
 
-  // The store is there: answers a hello that came before.
-  void Open(std::shared_ptr<ParameterStore> store, int64_t term) {
+  // There may be a store now: answers a hello that came before it.
+  void OnAdopted() {
     MutexLock lock(&mutex_);
-    if (store_ != nullptr) return;
-    store_ = std::move(store);
-    term_ = term;
     if (greeted_) AnswerHelloLocked();
   }
 
   void Close(absl::Status reason) { sender_->Close(std::move(reason)); }
 
  private:
-  absl::Status Handle(const ExchangeMessage& message) {
+  // `message` gets the server's term when its own is refused as too low.
+  absl::Status Handle(ExchangeMessage& message) {
     if (message.kind == MessageKind::kHello) return OnHello(message);
-    std::shared_ptr<ParameterStore> store;
     {
       MutexLock lock(&mutex_);
       if (!greeted_) return absl::FailedPreconditionError("a message before the hello");
-      if (store_ == nullptr) return absl::UnavailableError("the server holds no shards yet");
-      const bool newest_whatever_the_map = message.kind == MessageKind::kRead && message.latest;
-      if (!newest_whatever_the_map && message.term != term_) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("shard map term ", message.term, " is not the server's, ", term_));
-      }
-      store = store_;
     }
+    const State state = service_->state();
+    const bool newest_whatever_the_map = message.kind == MessageKind::kRead && message.latest;
+    if (!newest_whatever_the_map) TESSERA_RETURN_IF_ERROR(CheckTerm(state.term, message));
+    if (state.store == nullptr) return absl::UnavailableError("the server holds no shards yet");
     switch (message.kind) {
       case MessageKind::kPush:
-        return OnPush(*store, message);
+        return message.probe ? OnProbe(*state.store, message) : OnPush(*state.store, message);
       case MessageKind::kRead:
-        return OnRead(*store, message);
+        return OnRead(*state.store, message);
       default:
         return absl::InvalidArgumentError("a message that only servers send");
     }
+  }
+
+  static absl::Status CheckTerm(int64_t term, ExchangeMessage& message) {
+    if (message.term == term) return absl::OkStatus();
+    const std::string difference =
+        absl::StrCat("shard map term ", message.term, " is not the server's, ", term);
+    if (message.term > term) return absl::UnavailableError(difference);
+    message.term = term;
+    return absl::AbortedError(difference);
   }
 
   absl::Status OnHello(const ExchangeMessage& message) {
@@ -72,7 +82,7 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     if (greeted_) return absl::FailedPreconditionError("a second hello");
     greeted_ = true;
     trace_.NamePeer(message.node);
-    if (store_ != nullptr) AnswerHelloLocked();
+    AnswerHelloLocked();
     return absl::OkStatus();
   }
 
@@ -82,13 +92,36 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
                              store.Push(header, message.tensor, trace_.receive));
     service_->pushed_bytes_ += static_cast<int64_t>(message.tensor.size_bytes());
     if (action == ConsistencyPolicy::Action::kDropped) return SendDropped(store, message);
-    if (message.wants_weights) {
-      AnswerWhenReadable(store, message, message.clock + 1);
-    } else {
-      ExchangeMessage ack = Answer(MessageKind::kAck, message);
-      sender_->Send(std::move(ack));
-    }
+    AnswerPush(store, message);
     return absl::OkStatus();
+  }
+
+  // Only what became of the push: the probe has no tensor.
+  absl::Status OnProbe(ParameterStore& store, const ExchangeMessage& message) {
+    TESSERA_ASSIGN_OR_RETURN(const PushState push,
+                             store.Probe({message.shard, message.replicas, message.clock, message.version}));
+    switch (push) {
+      case PushState::kUnknown:
+        sender_->Send(Answer(MessageKind::kUnknown, message));
+        return absl::OkStatus();
+      case PushState::kDropped:
+        return SendDropped(store, message);
+      case PushState::kHeld:
+        sender_->Send(Answer(MessageKind::kPending, message));
+        if (message.wants_weights) AnswerPush(store, message);
+        return absl::OkStatus();
+      case PushState::kApplied:
+        if (AnswerPush(store, message)) sender_->Send(Answer(MessageKind::kPending, message));
+        return absl::OkStatus();
+    }
+    return absl::InternalError("no such state of a push");
+  }
+
+  // True: the answer waits.
+  bool AnswerPush(ParameterStore& store, const ExchangeMessage& push) {
+    if (push.wants_weights) return AnswerWhenReadable(store, push, push.clock + 1);
+    sender_->Send(Answer(MessageKind::kAck, push));
+    return false;
   }
 
   absl::Status SendDropped(ParameterStore& store, const ExchangeMessage& message) {
@@ -109,18 +142,19 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     return absl::OkStatus();
   }
 
-  // `request` without its tensor is all that a parked read keeps.
-  void AnswerWhenReadable(ParameterStore& store, const ExchangeMessage& request, Clock clock) {
+  // `request` without its tensor is all that a parked read keeps. True: it is parked.
+  bool AnswerWhenReadable(ParameterStore& store, const ExchangeMessage& request, Clock clock) {
     ExchangeMessage header = Answer(MessageKind::kWeights, request);
-    store.Read(
+    return store.Read(
         request.shard, request.replicas.first, clock,
         [session = shared_from_this(), header = std::move(header), clock](absl::StatusOr<ShardVersion> read) {
-          // A store that closes ends the connection as well, and says why there.
+          // Cancelled: asked again since, or the store has closed. Then the connection is closed as well, or
+          // the map has changed, which the client is told at its next message.
           if (session->closed_ || absl::IsCancelled(read.status())) return;
           if (!read.ok()) return session->Refuse(header, read.status());
           session->SendWeights(header, clock, *std::move(read));
         },
-        request.settled ? ReadRule::kSettled : ReadRule::kPolicy);
+        request.settled ? ReadRule::kSettled : ReadRule::kPolicy, reader_);
   }
 
   void SendWeights(const ExchangeMessage& request, Clock clock, ShardVersion read) {
@@ -150,12 +184,17 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     return answer;
   }
 
+  // Once, as soon as there is a store.
   void AnswerHelloLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const State state = service_->state();
+    if (state.store == nullptr || answered_) return;
+    answered_ = true;
     ExchangeMessage hello;
     hello.kind = MessageKind::kHello;
     hello.protocol_version = kProtocolVersion;
-    hello.term = term_;
-    hello.credit_bytes = CreditWindow(LargestShardBytes(store_->layout()));
+    hello.term = state.term;
+    hello.credit_bytes = CreditWindow(LargestShardBytes(state.store->layout()));
+    hello.next_clocks = state.store->NextClocks();
     sender_->Send(std::move(hello));
   }
 
@@ -168,11 +207,11 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
   const std::shared_ptr<ParameterService> service_;
   const std::shared_ptr<ExchangeSender> sender_;
   const ExchangeTrace trace_;
+  const ReaderId reader_;
   std::atomic<bool> closed_{false};
-  Mutex mutex_;  // between Open and the connection's thread
-  std::shared_ptr<ParameterStore> store_ ABSL_GUARDED_BY(mutex_);
-  int64_t term_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool greeted_ ABSL_GUARDED_BY(mutex_) = false;
+  Mutex mutex_;                                    // between Adopt and the connection's thread
+  bool greeted_ ABSL_GUARDED_BY(mutex_) = false;   // the hello has come
+  bool answered_ ABSL_GUARDED_BY(mutex_) = false;  // and was answered
 };
 
 std::shared_ptr<ParameterService> ParameterService::Create() {
@@ -181,57 +220,63 @@ std::shared_ptr<ParameterService> ParameterService::Create() {
 
 ParameterService::~ParameterService() = default;
 
-void ParameterService::Open(std::shared_ptr<ParameterStore> store, int64_t term) {
+ParameterService::State ParameterService::state() const {
+  MutexLock lock(&mutex_);
+  return state_;
+}
+
+void ParameterService::Adopt(std::shared_ptr<ParameterStore> store, int64_t term) {
+  State last{store, term};
   std::vector<std::weak_ptr<Session>> sessions;
   {
     MutexLock lock(&mutex_);
-    store_ = store;
-    term_ = term;
+    std::swap(state_, last);
     sessions = sessions_;
   }
+  if (last.store != nullptr && last.store != store) last.store->Close();
   for (const std::weak_ptr<Session>& weak : sessions) {
-    if (auto session = weak.lock()) session->Open(store, term);
+    if (auto session = weak.lock()) session->OnAdopted();
   }
 }
 
-void ParameterService::Close() {
+void ParameterService::Reset(const absl::Status& reason) { CloseSessions(reason, /*for_good=*/false); }
+
+void ParameterService::Close() { CloseSessions(absl::CancelledError("the server ends"), /*for_good=*/true); }
+
+void ParameterService::CloseSessions(const absl::Status& reason, bool for_good) {
   std::vector<std::weak_ptr<Session>> sessions;
-  std::shared_ptr<ParameterStore> store;
+  State last;
   {
     MutexLock lock(&mutex_);
-    closed_ = true;
+    closed_ = closed_ || for_good;
     sessions.swap(sessions_);
-    store = store_;
+    if (for_good) {
+      last = state_;  // whose newest versions may still be looked at
+    } else {
+      std::swap(state_, last);
+    }
   }
-  if (store != nullptr) store->Close();
+  if (last.store != nullptr) last.store->Close();
   for (const std::weak_ptr<Session>& weak : sessions) {
-    if (auto session = weak.lock()) session->Close(absl::CancelledError("the server ends"));
+    if (auto session = weak.lock()) session->Close(reason);
   }
 }
 
 std::shared_ptr<ExchangeReceiver> ParameterService::NewSession(std::shared_ptr<ExchangeSender> sender,
                                                                const ExchangeTrace& trace) {
   auto session = std::make_shared<Session>(shared_from_this(), std::move(sender), trace);
-  std::shared_ptr<ParameterStore> store;
-  int64_t term = 0;
   bool closed = false;
   {
     MutexLock lock(&mutex_);
     std::erase_if(sessions_, [](const std::weak_ptr<Session>& weak) { return weak.expired(); });
     sessions_.push_back(session);
-    store = store_;
-    term = term_;
     closed = closed_;
   }
-  if (store != nullptr) session->Open(std::move(store), term);
   if (closed) session->Close(absl::CancelledError("the server ends"));
   return session;
 }
 
-std::shared_ptr<ParameterStore> ParameterService::store() const {
-  MutexLock lock(&mutex_);
-  return store_;
-}
+std::shared_ptr<ParameterStore> ParameterService::store() const { return state().store; }
 
 ServiceStats ParameterService::stats() const { return {pushed_bytes_, pulled_bytes_, refused_messages_}; }
 

@@ -22,35 +22,53 @@ struct ServiceStats {
   int64_t refused_messages = 0;  // answered with an error
 };
 
-// Thread-safe.
+// Sessions outlive changes of the map. Pushes and reads (but those of `latest`) are taken under exactly the
+// adopted term: a lower one is refused with kAborted (the answer's term is the server's), a higher one with
+// kUnavailable, before anything else is looked at. docs/adr/0009-recovery.md. Thread-safe.
 class ParameterService : public std::enable_shared_from_this<ParameterService> {
  public:
-  // Until Open, a session's hello is held back: a client learns by its answer that the shards are there.
+  // Until the first store, a session's hello is held back: a client learns by its answer that the shards are
+  // there.
   static std::shared_ptr<ParameterService> Create();
   ~ParameterService();
 
-  // The shards are there, under shard map `term`; held hellos are answered. Once.
-  void Open(std::shared_ptr<ParameterStore> store, int64_t term);
+  // Shard map `term` holds from now on, and `store`, the same as before or another. Another one replaces the
+  // last, which is closed: what waited for it is dropped, its clients ask again. Null: the shards of the map
+  // are not there yet, and every message is refused with kUnavailable, or as of a lower term. `term` is
+  // higher than all before, or the same as the last one's. Not from two threads at once.
+  void Adopt(std::shared_ptr<ParameterStore> store, int64_t term);
 
-  // Parked reads are answered with kCancelled and every session is closed. Idempotent.
+  // This server is nobody's any more: drops the store and closes every session with `reason`. A new session
+  // waits for the next Adopt, whatever its term.
+  void Reset(const absl::Status& reason);
+
+  // As Reset, for good: new sessions are closed too. Idempotent.
   void Close();
 
   // The receiver of a new connection whose answers go through `sender`; what it does is recorded in `trace`.
-  std::shared_ptr<ExchangeReceiver> NewSession(std::shared_ptr<ExchangeSender> sender, const ExchangeTrace& trace = {});
+  std::shared_ptr<ExchangeReceiver> NewSession(std::shared_ptr<ExchangeSender> sender,
+                                               const ExchangeTrace& trace = {});
 
-  // Null before Open.
+  // Null where there is none yet.
   std::shared_ptr<ParameterStore> store() const;
   ServiceStats stats() const;
 
  private:
   class Session;
+  // What holds at present.
+  struct State {
+    std::shared_ptr<ParameterStore> store;
+    int64_t term = 0;
+  };
   ParameterService() = default;
+  State state() const;
+  void CloseSessions(const absl::Status& reason, bool for_good);
 
-  mutable Mutex mutex_;  // guards what Open and Close change; never held while a message is handled
-  std::shared_ptr<ParameterStore> store_ ABSL_GUARDED_BY(mutex_);
-  int64_t term_ ABSL_GUARDED_BY(mutex_) = 0;
+  mutable Mutex mutex_;  // never held while a message is handled
+  State state_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::weak_ptr<Session>> sessions_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<ReaderId> next_reader_{kNoReader + 1};
   std::atomic<int64_t> pushed_bytes_{0};
   std::atomic<int64_t> pulled_bytes_{0};
   std::atomic<int64_t> refused_messages_{0};

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/initial_weights.h"
 #include "common/status.h"
+#include "server/shard_restore.h"
 #include "server/statistics_average.h"
 
 namespace tessera {
@@ -36,6 +37,22 @@ absl::StatusOr<SharedTensor> InitialWeights(const ShardLayout& layout, ShardId i
   return weights;
 }
 
+absl::StatusOr<ShardStart> Initial(const ShardLayout& layout, ShardId id,
+                                   const ParameterStoreOptions& options, const VersionBuffers& versions) {
+  TESSERA_ASSIGN_OR_RETURN(ConsistencyPolicy policy, ConsistencyPolicy::Create(options.consistency));
+  TESSERA_ASSIGN_OR_RETURN(SharedTensor weights, InitialWeights(layout, id, options, versions));
+  return ShardStart{std::move(policy), {0, std::move(weights)}};
+}
+
+absl::StatusOr<ShardStart> Restored(const ShardLayout& layout, ShardId id,
+                                    const ParameterStoreOptions& options, const VersionBuffers& versions,
+                                    ShardUpdater& updater) {
+  TESSERA_ASSIGN_OR_RETURN(const ShardSnapshot snapshot, options.restore(id));
+  absl::StatusOr<ShardStart> start = StartFrom(snapshot, id, options.consistency, versions, updater);
+  if (start.ok()) return start;
+  return Annotate(start.status(), absl::StrCat("the snapshot of ", layout.Describe(id)));
+}
+
 struct HeldBytes {
   size_t all = 0;
   size_t few = 0;  // of a few shards
@@ -62,6 +79,15 @@ bool HasExactVersions(const ConsistencyOptions& options) {
 size_t PoolBytes(const ShardLayout& layout, absl::Span<const ShardId> held, int32_t group) {
   const HeldBytes bytes = BytesOf(layout, held);
   return bytes.few + (group == 1 ? 0 : bytes.all * ((group + 1) / 2));
+}
+
+absl::Status CheckSaving(const ParameterStoreOptions& options) {
+  if (options.checkpoint_every >= 0 && (options.checkpoint_every == 0 || options.on_snapshot)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("parameter store: checkpoint_every is ", options.checkpoint_every,
+                   options.on_snapshot ? "" : ", and nobody gets the snapshots"));
 }
 
 absl::Status CheckOptimizers(const ParameterStoreOptions& options) {
@@ -117,6 +143,7 @@ size_t ParameterStore::VersionBytes(const ParameterStoreOptions& options, const 
 
 absl::StatusOr<ParameterStore::Rules> ParameterStore::MakeRules(const ParameterStoreOptions& options) {
   TESSERA_RETURN_IF_ERROR(CheckOptimizers(options));
+  TESSERA_RETURN_IF_ERROR(CheckSaving(options));
   const ConsistencyOptions& consistency = options.consistency;
   TESSERA_RETURN_IF_ERROR(ConsistencyPolicy::Create(consistency).status());
   TESSERA_RETURN_IF_ERROR(CheckStalenessCorrection(options.correction, consistency.group));
@@ -138,17 +165,18 @@ absl::Status ParameterStore::AddShards(const Rules& rules) {
   const auto pool = std::make_shared<BufferPool>(PoolBytes(layout_, held_, options_.consistency.group));
   TESSERA_RETURN_IF_ERROR(CheckHeld());
   std::vector<VersionBuffers> versions = MakeVersionBuffers(pool);
+  const ShardState::Shared shared{pool, &staleness_, options_.checkpoint_every, options_.on_snapshot};
   for (size_t index = 0; index < held_.size(); ++index) {
     const ShardId id = held_[index];
-    TESSERA_ASSIGN_OR_RETURN(ConsistencyPolicy policy, ConsistencyPolicy::Create(options_.consistency));
     const Shard& shard = layout_.shards()[id];
     const bool statistics = layout_.blocks()[shard.block].kind == ParameterKind::kStatistic;
     ShardUpdater updater(statistics ? rules.statistics : rules.weights, static_cast<size_t>(shard.length),
                          UpdateRanges(layout_, id));
-    TESSERA_ASSIGN_OR_RETURN(SharedTensor weights, InitialWeights(layout_, id, options_, versions[index]));
-    shards_[id] = std::make_unique<ShardState>(layout_.Describe(id), std::move(policy), std::move(updater),
-                                               std::move(weights), std::move(versions[index]),
-                                               ShardState::Shared{pool, &staleness_});
+    TESSERA_ASSIGN_OR_RETURN(ShardStart start, options_.restore
+                                                   ? Restored(layout_, id, options_, versions[index], updater)
+                                                   : Initial(layout_, id, options_, versions[index]));
+    shards_[id] = std::make_unique<ShardState>(id, layout_.Describe(id), std::move(start), std::move(updater),
+                                               std::move(versions[index]), shared);
   }
   return absl::OkStatus();
 }
@@ -186,15 +214,42 @@ absl::StatusOr<ConsistencyPolicy::Action> ParameterStore::Push(const PushHeader&
   return shard->Push(header, gradient, trace);
 }
 
-void ParameterStore::Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule) {
+absl::StatusOr<PushState> ParameterStore::Probe(const PushHeader& header) const {
+  TESSERA_ASSIGN_OR_RETURN(const ShardState* const shard, Find(header.shard));
+  return shard->Probe(header);
+}
+
+bool ParameterStore::Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule,
+                          ReaderId reader) {
   const absl::StatusOr<ShardState*> found = Find(shard);
-  if (!found.ok()) return done(found.status());
-  (*found)->Read(replica, clock, std::move(done), rule);
+  if (found.ok()) return (*found)->Read(replica, clock, std::move(done), rule, reader);
+  done(found.status());
+  return false;
+}
+
+void ParameterStore::CancelReads(ReaderId reader) {
+  for (const ShardId id : held_) shards_[id]->CancelReads(reader);
 }
 
 absl::StatusOr<ShardVersion> ParameterStore::Latest(ShardId shard) const {
   TESSERA_ASSIGN_OR_RETURN(const ShardState* const found, Find(shard));
   return found->Latest();
+}
+
+absl::Status ParameterStore::SnapshotAt(Version version) {
+  if (version <= 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("shards are to be saved at version ", version, ", not after 0"));
+  }
+  if (!options_.on_snapshot) return absl::FailedPreconditionError("nobody here gets snapshots");
+  for (const ShardId id : held_) TESSERA_RETURN_IF_ERROR(shards_[id]->SnapshotAt(version));
+  return absl::OkStatus();
+}
+
+absl::Status ParameterStore::SetUnits(const std::vector<ReplicaRange>& units) {
+  // All shards have the same options: the first refuses what any would.
+  for (const ShardId id : held_) TESSERA_RETURN_IF_ERROR(shards_[id]->SetUnits(units));
+  return absl::OkStatus();
 }
 
 void ParameterStore::Close() {
@@ -224,6 +279,19 @@ std::vector<std::pair<int64_t, int64_t>> ParameterStore::AppliedRange() const {
       auto& [min, max] = ranges[replica];
       min = std::min(min, applied[replica]);
       max = std::max(max, applied[replica]);
+    }
+  }
+  return ranges;
+}
+
+std::vector<ClockRange> ParameterStore::NextClocks() const {
+  std::vector<ClockRange> ranges;
+  for (const ShardId id : held_) {
+    const std::vector<Clock> clocks = shards_[id]->next_clocks();
+    ranges.resize(clocks.size(), {std::numeric_limits<Clock>::max(), 0});
+    for (size_t replica = 0; replica < clocks.size(); ++replica) {
+      ClockRange& range = ranges[replica];
+      range = {std::min(range.first, clocks[replica]), std::max(range.last, clocks[replica])};
     }
   }
   return ranges;

@@ -27,6 +27,11 @@
 // by side (VersionBuffers): nothing more is held for that, and workers that compute on a version in place
 // hold none that the store does not keep: who has pushed clock c has dropped version c - 1, before version c
 // + 1 takes its place.
+//
+// A shard that is saved (checkpoint_every, SnapshotAt) is copied: W + S more, on the heap, for each snapshot
+// that whoever gets it still has. Shards that are saved at one clock come to it at about the same time:
+// expect all of W + S at once. A restored store takes one shard's snapshot at a time, and then begins with W
+// + S.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +44,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/checkpoint/shard_snapshot.h"
+#include "common/exchange.h"
 #include "common/shard_layout.h"
 #include "common/tensor_bytes.h"
 #include "common/types.h"
@@ -63,6 +70,17 @@ struct ParameterStoreOptions {
   std::shared_ptr<const Schedule> schedule;
   // Writes the values that a shard starts with, all of them; empty: from (seed, parameter name, element).
   std::function<absl::Status(ShardId, absl::Span<float>)> initial;
+  // What a shard goes on from, as if it had never stopped; empty: at version 0, from `initial`. Called once
+  // for each held shard, in their order; the values are copied and the snapshot is dropped before the next.
+  // Whatever was held of open rounds is to be pushed again, and read again what was read: in sync the version
+  // before the snapshot's is gone. Staleness is counted from here.
+  std::function<absl::StatusOr<ShardSnapshot>(ShardId)> restore;
+  // A shard is saved when an update brings it to a version that is a multiple of this; 0: never.
+  Version checkpoint_every = 0;
+  // Gets the copy of a shard, once for each version that it is to be saved at: `checkpoint_every` and
+  // SnapshotAt. Called by the push that completed the round, without locks held, before the reads that
+  // waited for the round are answered; of several shards at once. Must not block: that push waits for it.
+  std::function<void(ShardSnapshot)> on_snapshot;
   // Where versions lie while it has room (VersionBytes is enough); null: on the heap.
   std::shared_ptr<TensorMemory> version_memory;
 };
@@ -73,10 +91,12 @@ class ParameterStore {
   // completed the round (or the reader's own).
   using ReadCallback = ::tessera::ReadCallback;
 
-  // Holds `held` shards of `layout` at version 0, as `initial` fills them.
+  // Holds `held` shards of `layout`, at version 0 as `initial` fills them or as `restore` says.
   // Errors: kInvalidArgument, consistency options, those of CheckStalenessCorrection, statistics_momentum not
-  // in [0, 1], no optimizer or schedule, an undecayed optimizer of other slots than the optimizer's, a shard
-  // that is unknown or named twice; those of `initial`.
+  // in [0, 1], no optimizer or schedule, an undecayed optimizer of other slots than the optimizer's, a
+  // negative checkpoint_every, or one without on_snapshot, a shard that is unknown or named twice; a snapshot
+  // (the message names the shard) of another shard, length, slots or consistency than this one's, or whose
+  // version and applied_pushes are not what its policy counted; those of `initial` and `restore`.
   static absl::StatusOr<std::unique_ptr<ParameterStore>> Create(ParameterStoreOptions options,
                                                                 ShardLayout layout,
                                                                 absl::Span<const ShardId> held);
@@ -95,17 +115,37 @@ class ParameterStore {
   absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient,
                                                  TraceTrack trace = {});
 
+  // What became of a push with this header: what Push would find, without pushing.
+  // Errors: kNotFound, shard not held here; those of ConsistencyPolicy::OnPush.
+  absl::StatusOr<PushState> Probe(const PushHeader& header) const;
+
   // Calls `done` once, when `rule` lets `replica` read weights for minibatch `clock`. Never blocks. In sync
   // (one group that drops nobody) it is exactly version `clock`, or kFailedPrecondition if that is gone; else
   // the newest. Errors, through `done`: kNotFound, kInvalidArgument, kFailedPrecondition for a clock that no
   // replica can have come to; after Close(): kCancelled. Limit: kResourceExhausted when more than
-  // kMaxParkedReads wait on a shard.
-  void Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done,
-            ReadRule rule = ReadRule::kPolicy);
+  // kMaxParkedReads wait on a shard. A `reader` waits at most once for each shard and replica: its earlier
+  // read, that waits still, is answered with kCancelled. True: it waits now.
+  bool Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done,
+            ReadRule rule = ReadRule::kPolicy, ReaderId reader = kNoReader);
   static constexpr size_t kMaxParkedReads = ShardState::kMaxParkedReads;
+
+  // Answers what `reader` waits for with kCancelled.
+  void CancelReads(ReaderId reader);
 
   // The newest version of a held shard, at once, also after Close(). Errors: kNotFound.
   absl::StatusOr<ShardVersion> Latest(ShardId shard) const;
+
+  // Saves every held shard at `version` too, when it gets there; asking twice is asking once. Each shard
+  // is copied on its own, so where one fails, others may have been asked: drop what comes of them.
+  // Errors: kInvalidArgument, `version` is not positive; kFailedPrecondition, a shard (the message names it)
+  // is at that version or past it, or there is no on_snapshot; kResourceExhausted, more than
+  // kMaxAskedSnapshots versions are waited for.
+  absl::Status SnapshotAt(Version version);
+  static constexpr size_t kMaxAskedSnapshots = ShardState::kMaxAskedSnapshots;
+
+  // The replicas that each worker runs from now on, for drop_stragglers: ConsistencyPolicy::SetUnits on every
+  // held shard. Errors (nothing changed): kInvalidArgument, units that are no cut of the replicas.
+  absl::Status SetUnits(const std::vector<ReplicaRange>& units);
 
   // Answers every parked read with kCancelled, and all later ones at once. Pushes still count. Idempotent.
   void Close();
@@ -121,6 +161,9 @@ class ParameterStore {
   // By replica, the smallest and the largest number of its minibatches that a held shard has applied: both
   // are its clock when each was applied exactly once. Empty when no shard is held.
   std::vector<std::pair<int64_t, int64_t>> AppliedRange() const;
+  // By replica, over the held shards, the clock of its group's open round: all that its next push may have.
+  // What is held of an open round does not count, it may be pushed again. Empty when no shard is held.
+  std::vector<ClockRange> NextClocks() const;
   // Minibatches of single replicas without which rounds were closed, over all held shards.
   int64_t dropped() const;
   // Smallest and largest number of updates over the held shards; {0, 0} when none is held.

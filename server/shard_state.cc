@@ -20,19 +20,21 @@ TraceArgs ArgsOf(const PushHeader& push, const TensorBytes& gradient) {
 
 }  // namespace
 
-ShardState::ShardState(std::string description, ConsistencyPolicy policy, ShardUpdater updater,
-                       SharedTensor weights, VersionBuffers versions, Shared shared)
-    : description_(std::move(description)),
-      options_(policy.options()),
-      length_(weights->size()),
-      exact_versions_(policy.num_groups() == 1 && options_.drop_stragglers == 0),
+ShardState::ShardState(ShardId id, std::string description, ShardStart start, ShardUpdater updater,
+                       VersionBuffers versions, Shared shared)
+    : id_(id),
+      description_(std::move(description)),
+      options_(start.policy.options()),
+      length_(start.at.weights->size()),
+      exact_versions_(start.policy.num_groups() == 1 && options_.drop_stragglers == 0),
       keeps_reads_(updater.rule().correction.compensates()),
       shared_(std::move(shared)),
-      policy_(std::move(policy)),
+      policy_(std::move(start.policy)),
       trees_(policy_.num_groups(), ReductionTree(options_.group, length_, shared_.pool)),
       versions_(std::move(versions)),
-      current_{0, std::move(weights)},
+      current_(std::move(start.at)),
       updater_(std::move(updater)),
+      applied_pushes_(start.applied_pushes),
       base_versions_(options_.replicas, kNone),
       reads_(keeps_reads_ ? options_.replicas : 0) {
   TESSERA_CHECK(updater_.length() == length_);
@@ -42,39 +44,97 @@ absl::StatusOr<ConsistencyPolicy::Action> ShardState::Push(const PushHeader& hea
                                                            const TensorBytes& gradient, TraceTrack trace) {
   absl::StatusOr<ConsistencyPolicy::Action> action;
   std::vector<Answer> answers;
+  std::optional<ShardSnapshot> snapshot;
   {
     MutexLock lock(&mutex_);
     action = PushLocked(header, gradient, trace);
-    if (action.ok() && *action == ConsistencyPolicy::Action::kApplyRound) answers = TakeAnsweredLocked();
+    if (action.ok() && *action == ConsistencyPolicy::Action::kApplyRound) {
+      answers = TakeAnsweredLocked();
+      snapshot = CutLocked();
+    }
   }
+  if (snapshot.has_value()) shared_.on_snapshot(*std::move(snapshot));
   for (auto& [done, answer] : answers) done(std::move(answer));
   if (action.ok()) return action;
   return Annotate(action.status(), absl::StrCat(description_, ", push of clock ", header.clock));
 }
 
-void ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule) {
-  std::optional<absl::StatusOr<ShardVersion>> answer;
+bool ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule, ReaderId reader) {
+  std::optional<Answer> answered;
+  bool parked = false;
   {
     MutexLock lock(&mutex_);
-    answer = AnswerLocked(replica, clock, rule);
+    std::optional<absl::StatusOr<ShardVersion>> answer = AnswerLocked(replica, clock, rule);
     if (!answer.has_value() && clock > policy_.GroupClock(policy_.GroupOf(replica)) + 1) {
       // Its own push of clock - 1 can not have been made: such a read would wait, and hold its place, for
       // ever.
       answer = absl::FailedPreconditionError("it is further ahead than any replica can be");
     }
-    if (!answer.has_value()) {
-      if (parked_.size() < kMaxParkedReads) {
-        parked_.push_back({replica, clock, rule, std::move(done)});
-        return;
-      }
-      answer = absl::ResourceExhaustedError(absl::StrCat(parked_.size(), " reads wait already"));
+    if (answer.has_value()) {
+      answered.emplace(std::move(done), *std::move(answer));
+    } else {
+      answered = ParkLocked({replica, clock, rule, reader, std::move(done)});
+      parked = !answered.has_value() || absl::IsCancelled(answered->second.status());
     }
   }
-  if (!answer->ok()) {
-    answer = Annotate(answer->status(),
+  if (!answered.has_value()) return parked;
+  auto& [call, answer] = *answered;
+  if (!answer.ok()) {
+    answer = Annotate(answer.status(),
                       absl::StrCat(description_, ", read of clock ", clock, " by replica ", replica));
   }
-  done(*std::move(answer));
+  call(std::move(answer));
+  return parked;
+}
+
+std::optional<ShardState::Answer> ShardState::ParkLocked(ParkedRead read) {
+  const auto same = [&read](const ParkedRead& other) {
+    return read.reader != kNoReader && other.reader == read.reader && other.replica == read.replica;
+  };
+  const auto before = std::find_if(parked_.begin(), parked_.end(), same);
+  if (before != parked_.end()) {
+    std::swap(*before, read);
+    return Answer(std::move(read.done), absl::CancelledError("the reader has asked again"));
+  }
+  if (parked_.size() >= kMaxParkedReads) {
+    return Answer(std::move(read.done),
+                  absl::ResourceExhaustedError(absl::StrCat(parked_.size(), " reads wait already")));
+  }
+  parked_.push_back(std::move(read));
+  return std::nullopt;
+}
+
+void ShardState::CancelReads(ReaderId reader) {
+  std::vector<Answer> answers;
+  {
+    MutexLock lock(&mutex_);
+    std::erase_if(parked_, [&](ParkedRead& read) {
+      if (read.reader != reader) return false;
+      answers.emplace_back(std::move(read.done), absl::CancelledError("the reader has gone"));
+      return true;
+    });
+  }
+  for (auto& [done, answer] : answers) done(std::move(answer));
+}
+
+absl::StatusOr<PushState> ShardState::Probe(const PushHeader& header) const {
+  absl::StatusOr<ConsistencyPolicy::Action> action;
+  {
+    MutexLock lock(&mutex_);
+    action = policy_.Peek(header.replicas, header.clock);
+  }
+  if (!action.ok())
+    return Annotate(action.status(), absl::StrCat(description_, ", probe of clock ", header.clock));
+  switch (*action) {
+    case ConsistencyPolicy::Action::kAlreadyApplied:
+      return PushState::kApplied;
+    case ConsistencyPolicy::Action::kDuplicate:
+      return PushState::kHeld;
+    case ConsistencyPolicy::Action::kDropped:
+      return PushState::kDropped;
+    default:
+      return PushState::kUnknown;
+  }
 }
 
 ShardVersion ShardState::Latest() const {
@@ -92,6 +152,25 @@ void ShardState::Close() {
   for (auto& [done, answer] : answers) done(std::move(answer));
 }
 
+absl::Status ShardState::SnapshotAt(Version version) {
+  MutexLock lock(&mutex_);
+  if (version <= current_.version) {
+    return absl::FailedPreconditionError(absl::StrCat(description_, " is to be saved at version ", version,
+                                                      ", but it is at ", current_.version));
+  }
+  if (asked_snapshots_.size() == kMaxAskedSnapshots && asked_snapshots_.count(version) == 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(description_, " is to be saved at ", kMaxAskedSnapshots, " versions already"));
+  }
+  asked_snapshots_.insert(version);
+  return absl::OkStatus();
+}
+
+absl::Status ShardState::SetUnits(const std::vector<ReplicaRange>& units) {
+  MutexLock lock(&mutex_);
+  return policy_.SetUnits(units);
+}
+
 int64_t ShardState::copied_bytes() const {
   MutexLock lock(&mutex_);
   int64_t copied = 0;
@@ -102,6 +181,14 @@ int64_t ShardState::copied_bytes() const {
 std::vector<int64_t> ShardState::applied() const {
   MutexLock lock(&mutex_);
   return policy_.applied();
+}
+
+std::vector<Clock> ShardState::next_clocks() const {
+  MutexLock lock(&mutex_);
+  std::vector<Clock> clocks;
+  for (ReplicaId replica = 0; replica < options_.replicas; ++replica)
+    clocks.push_back(policy_.GroupClock(policy_.GroupOf(replica)));
+  return clocks;
 }
 
 int64_t ShardState::dropped() const {
@@ -205,6 +292,18 @@ absl::StatusOr<ShardVersion> ShardState::VersionForLocked(Clock clock) const {
   if (previous_.weights != nullptr && clock == previous_.version) return previous_;
   return absl::FailedPreconditionError(
       absl::StrCat("version ", clock, " is gone, the shard is at ", current_.version));
+}
+
+std::optional<ShardSnapshot> ShardState::CutLocked() {
+  const Version every = shared_.checkpoint_every;
+  const bool asked = asked_snapshots_.erase(current_.version) > 0;
+  if (!asked && (every == 0 || current_.version % every != 0)) return std::nullopt;
+  return ShardSnapshot{.shard = id_,
+                       .version = current_.version,
+                       .applied_pushes = applied_pushes_,
+                       .policy = policy_.Snapshot(),
+                       .weights = CopyOf(current_.weights->span()),
+                       .slots = updater_.Slots()};
 }
 
 std::vector<ShardState::Answer> ShardState::TakeAnsweredLocked() {

@@ -14,12 +14,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/checkpoint/shard_snapshot.h"
 #include "common/mutex.h"
 #include "common/tensor_buffer.h"
 #include "common/tensor_bytes.h"
@@ -46,6 +48,25 @@ struct ShardVersion {
   SharedTensor weights;
 };
 
+// What became of a push.
+enum class PushState {
+  kUnknown,  // it has not come, or not all of it: to be sent
+  kHeld,     // its round is open
+  kApplied,
+  kDropped,  // its round was closed without it
+};
+
+// Who reads; one connection, say.
+using ReaderId = uint64_t;
+inline constexpr ReaderId kNoReader = 0;
+
+// Where a shard begins: at version 0, or where it was saved.
+struct ShardStart {
+  ConsistencyPolicy policy;
+  ShardVersion at;
+  int64_t applied_pushes = 0;  // minibatches of single replicas
+};
+
 // When a read is answered.
 enum class ReadRule {
   kPolicy,   // as soon as the policy lets the replica read
@@ -58,29 +79,40 @@ using ReadCallback = std::function<void(absl::StatusOr<ShardVersion>)>;
 class ShardState {
  public:
   static constexpr size_t kMaxParkedReads = 1 << 16;
+  static constexpr size_t kMaxAskedSnapshots = 64;
 
-  // What all shards of a server share; both outlive the shards.
+  // What all shards of a server share; `pool` and `staleness` outlive the shards.
   struct Shared {
     std::shared_ptr<BufferPool> pool;  // of partial sums
     StalenessRecorder* staleness;
+    Version checkpoint_every = 0;                    // as ParameterStoreOptions
+    std::function<void(ShardSnapshot)> on_snapshot;  // likewise
   };
 
-  // A shard at version 0 with `weights`, as long as the updater's; later versions lie in `versions`.
-  // `description` names it in messages.
-  ShardState(std::string description, ConsistencyPolicy policy, ShardUpdater updater, SharedTensor weights,
+  // A shard at `start`, its weights as long as the updater's, which is at that version too; later versions
+  // lie in `versions`. `description` names it in messages.
+  ShardState(ShardId id, std::string description, ShardStart start, ShardUpdater updater,
              VersionBuffers versions, Shared shared);
 
   // As ParameterStore::Push, Read, Latest and Close.
   absl::StatusOr<ConsistencyPolicy::Action> Push(const PushHeader& header, const TensorBytes& gradient,
                                                  TraceTrack trace = {});
-  void Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule = ReadRule::kPolicy);
+  absl::StatusOr<PushState> Probe(const PushHeader& header) const;
+  bool Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule = ReadRule::kPolicy,
+            ReaderId reader = kNoReader);
+  void CancelReads(ReaderId reader);
   ShardVersion Latest() const;
   void Close();
+  // As ParameterStore's.
+  absl::Status SnapshotAt(Version version);
+  absl::Status SetUnits(const std::vector<ReplicaRange>& units);
 
   size_t parked_reads() const;
   int64_t copied_bytes() const;  // of pushes, into an accumulator
   // By replica, its minibatches that were applied here.
   std::vector<int64_t> applied() const;
+  // By replica, the clock of its group's open round.
+  std::vector<Clock> next_clocks() const;
   // Minibatches of single replicas without which rounds were closed.
   int64_t dropped() const;
 
@@ -89,6 +121,7 @@ class ShardState {
     ReplicaId replica;
     Clock clock;
     ReadRule rule;
+    ReaderId reader;
     ReadCallback done;
   };
   using Answer = std::pair<ReadCallback, absl::StatusOr<ShardVersion>>;
@@ -111,9 +144,14 @@ class ShardState {
   std::optional<absl::StatusOr<ShardVersion>> AnswerLocked(ReplicaId replica, Clock clock, ReadRule rule)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ShardVersion> VersionForLocked(Clock clock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Parks a read; gives what is not parked any more, or was refused its place.
+  std::optional<Answer> ParkLocked(ParkedRead read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A copy of all that the shard is now, if its version is one that is to be saved.
+  std::optional<ShardSnapshot> CutLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes out the parked reads that have an answer, in the order they came.
   std::vector<Answer> TakeAnsweredLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  const ShardId id_;
   const std::string description_;
   const ConsistencyOptions options_;
   const size_t length_;
@@ -128,14 +166,16 @@ class ShardState {
   std::vector<ReductionTree> trees_ ABSL_GUARDED_BY(mutex_);  // one per group
   VersionBuffers versions_ ABSL_GUARDED_BY(mutex_);
   ShardVersion current_ ABSL_GUARDED_BY(mutex_);
-  ShardVersion previous_ ABSL_GUARDED_BY(mutex_);  // version - 1; null at version 0 or without exact versions
+  // version - 1; null where the shard began, and without exact versions.
+  ShardVersion previous_ ABSL_GUARDED_BY(mutex_);
   ShardUpdater updater_ ABSL_GUARDED_BY(mutex_);
-  int64_t applied_pushes_ ABSL_GUARDED_BY(mutex_) = 0;  // minibatches of single replicas, for progress
+  int64_t applied_pushes_ ABSL_GUARDED_BY(mutex_);  // minibatches of single replicas, for progress
   // Per replica: the version that its push in the open round was computed on, or kNone.
   std::vector<Version> base_versions_ ABSL_GUARDED_BY(mutex_);
   // With delay compensation, per replica: what it read last, until its push is applied; else empty.
   std::vector<ShardVersion> reads_ ABSL_GUARDED_BY(mutex_);
   std::vector<ParkedRead> parked_ ABSL_GUARDED_BY(mutex_);
+  std::set<Version> asked_snapshots_ ABSL_GUARDED_BY(mutex_);  // of versions to come
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

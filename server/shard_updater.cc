@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
 
 namespace tessera {
 namespace {
@@ -22,6 +24,14 @@ std::unique_ptr<TensorBuffer> Filled(size_t length, float value) {
   auto buffer = std::make_unique<TensorBuffer>(length);
   std::fill_n(buffer->data(), length, value);
   return buffer;
+}
+
+absl::Status CheckSlot(const ShardSnapshot::Slot& slot, size_t length) {
+  if (slot.values == nullptr)
+    return absl::InvalidArgumentError(absl::StrCat("slot ", slot.name, " is empty"));
+  if (slot.values->size() == length) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("slot ", slot.name, " has ", slot.values->size(), " elements, not ", length));
 }
 
 }  // namespace
@@ -69,6 +79,41 @@ void ShardUpdater::Apply(const Round& round, absl::Span<const float> weights, Ro
       done += length;
     }
   }
+}
+
+std::vector<ShardUpdater::NamedState> ShardUpdater::States() const {
+  std::vector<NamedState> states;
+  const std::vector<OptimizerSlot> slots = rule_.optimizer->slots();
+  for (size_t s = 0; s < slots.size(); ++s) states.push_back({slots[s].name, slots_[s].get()});
+  if (mean_square_ != nullptr) states.push_back({"mean_square", mean_square_.get()});
+  return states;
+}
+
+std::vector<ShardSnapshot::Slot> ShardUpdater::Slots() const {
+  std::vector<ShardSnapshot::Slot> slots;
+  for (const NamedState& state : States()) slots.push_back({state.name, CopyOf(state.values->span())});
+  return slots;
+}
+
+absl::Status ShardUpdater::SetSlots(absl::Span<const ShardSnapshot::Slot> slots) {
+  const std::vector<NamedState> states = States();
+  std::vector<const TensorBuffer*> values(states.size());
+  for (const ShardSnapshot::Slot& slot : slots) {
+    TESSERA_RETURN_IF_ERROR(CheckSlot(slot, length_));
+    const auto named = [&slot](const NamedState& state) { return state.name == slot.name; };
+    const auto index = std::find_if(states.begin(), states.end(), named) - states.begin();
+    if (index == std::ssize(states) || values[index] != nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat("slot ", slot.name, " is unknown or there twice"));
+    }
+    values[index] = slot.values.get();
+  }
+  for (size_t i = 0; i < states.size(); ++i) {
+    if (values[i] == nullptr) return absl::InvalidArgumentError(absl::StrCat("no slot ", states[i].name));
+  }
+  for (size_t i = 0; i < states.size(); ++i) {
+    std::copy_n(values[i]->data(), length_, states[i].values->data());
+  }
+  return absl::OkStatus();
 }
 
 void ShardUpdater::Compensate(const Round& round, absl::Span<const float> weights, size_t offset,

@@ -6,9 +6,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "common/checkpoint/shard_snapshot.h"
 #include "common/shard_layout.h"
 #include "common/tensor_buffer.h"
 #include "common/types.h"
@@ -47,6 +50,14 @@ class ShardUpdater {
   // has all its elements still to be read. All spans have the shard's length; `next` aliases none.
   void Apply(const Round& round, absl::Span<const float> weights, RoundSum sum, absl::Span<float> next);
 
+  // Copies of all that it remembers between rounds: the optimizer's slots by their names, in its order, and
+  // then, of adaptive delay compensation, "mean_square".
+  std::vector<ShardSnapshot::Slot> Slots() const;
+  // Goes on with what Slots() gave, in any order; the values are copied.
+  // Errors (nothing changed): kInvalidArgument, a slot that is missing, unknown, named twice, without values
+  // or of another length.
+  absl::Status SetSlots(absl::Span<const ShardSnapshot::Slot> slots);
+
   const UpdateRule& rule() const { return rule_; }
   size_t length() const { return length_; }
 
@@ -54,6 +65,13 @@ class ShardUpdater {
   // The elements from `offset` on, as many as `gradient` has.
   void Compensate(const Round& round, absl::Span<const float> weights, size_t offset,
                   absl::Span<float> gradient);
+
+  struct NamedState {
+    std::string name;
+    TensorBuffer* values;
+  };
+  // All state, in the order of Slots().
+  std::vector<NamedState> States() const;
 
   UpdateRule rule_;
   size_t length_;

@@ -113,6 +113,16 @@ std::optional<size_t> FirstValid(const std::vector<CheckpointEntry>& entries,
   return std::nullopt;
 }
 
+// A new folder `dir`/earlier.<number>.
+absl::StatusOr<std::string> MakeEarlierFolder(const std::string& dir) {
+  for (int number = 1;; ++number) {
+    const std::string path = absl::StrCat(dir, "/earlier.", number);
+    std::error_code error;
+    if (fs::create_directory(path, error)) return path;
+    if (error && error != std::errc::file_exists) return SystemError("make the folder", path, error);
+  }
+}
+
 }  // namespace
 
 std::string CheckpointPath(const std::string& dir, Clock clock) {
@@ -175,6 +185,21 @@ absl::Status PruneCheckpoints(const std::string& dir, int32_t keep) {
     if (!is_kept) first_error.Update(Remove(entries[i].path));
   }
   return first_error;
+}
+
+absl::StatusOr<std::string> SetAsideCheckpoints(const std::string& dir) {
+  const absl::StatusOr<std::vector<CheckpointEntry>> entries = ListCheckpoints(dir);
+  if (absl::IsNotFound(entries.status())) return std::string();
+  TESSERA_RETURN_IF_ERROR(entries.status());
+  if (entries->empty()) return std::string();
+  TESSERA_ASSIGN_OR_RETURN(const std::string earlier, MakeEarlierFolder(dir));
+  for (const CheckpointEntry& entry : *entries) {
+    std::error_code error;
+    fs::rename(entry.path, CheckpointPath(earlier, entry.clock), error);
+    if (error) return SystemError("move", entry.path, error);
+  }
+  TESSERA_RETURN_IF_ERROR(SyncFolder(dir));
+  return earlier;
 }
 
 absl::StatusOr<std::string> WriteProbe(const std::string& dir) {

@@ -54,6 +54,13 @@ absl::StatusOr<ValidCheckpoint> FindNewestValid(const std::string& dir,
 // is damaged. Errors: those of ListCheckpoints; kUnavailable, something could not be removed (the rest is).
 absl::Status PruneCheckpoints(const std::string& dir, int32_t keep);
 
+// For a run that starts afresh where another has left its checkpoints: moves all of `dir` (leftovers too) to
+// `dir`/earlier.1, or the first number that is free, so that none is taken for the new run's. Returns where,
+// or
+// "" when there is none or no `dir`. Errors: those of ListCheckpoints but kNotFound; kUnavailable, not
+// movable.
+absl::StatusOr<std::string> SetAsideCheckpoints(const std::string& dir);
+
 // The coordinator's end of the probe: makes `dir` and its file `probe` with 32 random hexadecimal digits, and
 // returns these. Errors: kUnavailable or kResourceExhausted, with the path.
 absl::StatusOr<std::string> WriteProbe(const std::string& dir);

@@ -2,10 +2,13 @@
 // Plain data; nothing in it changes afterwards.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "common/tensor_buffer.h"
 #include "common/types.h"
 
@@ -34,5 +37,12 @@ struct ShardSnapshot {
   SharedTensor weights;     // float32, the shard's length, as all slots
   std::vector<Slot> slots;  // in the updater's order
 };
+
+// A tensor for a snapshot: these values in memory of their own, on the heap.
+inline SharedTensor CopyOf(absl::Span<const float> values) {
+  auto copy = std::make_shared<TensorBuffer>(values.size());
+  std::copy(values.begin(), values.end(), copy->data());
+  return copy;
+}
 
 }  // namespace tessera

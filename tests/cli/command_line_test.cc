@@ -49,14 +49,19 @@ TEST(CommandLine, VersionNamesTheProtocolToo) {
 }
 
 TEST(CommandLine, EveryCommandHasHelp) {
-  for (const std::vector<const char*>& command : std::vector<std::vector<const char*>>{{},
-                                                                                       {"run"},
-                                                                                       {"status"},
-                                                                                       {"stop"},
-                                                                                       {"config"},
-                                                                                       {"config", "check"},
-                                                                                       {"config", "show"},
-                                                                                       {"eval"}}) {
+  for (const std::vector<const char*>& command :
+       std::vector<std::vector<const char*>>{{},
+                                             {"run"},
+                                             {"status"},
+                                             {"stop"},
+                                             {"config"},
+                                             {"config", "check"},
+                                             {"config", "show"},
+                                             {"eval"},
+                                             {"checkpoint"},
+                                             {"checkpoint", "list"},
+                                             {"checkpoint", "verify"},
+                                             {"export"}}) {
     std::vector<const char*> arguments = command;
     arguments.push_back("--help");
     const Result result = Tessera(arguments);
@@ -67,7 +72,7 @@ TEST(CommandLine, EveryCommandHasHelp) {
 }
 
 TEST(CommandLine, HelpDoesNotOfferWhatIsNotBuilt) {
-  EXPECT_THAT(Tessera({"--help"}).out, Not(HasSubstr("checkpoint")));
+  EXPECT_THAT(Tessera({"--help"}).out, Not(HasSubstr(" top ")));
   EXPECT_THAT(Tessera({"run", "--help"}).out, Not(HasSubstr("--resume")));
   EXPECT_THAT(Tessera({"run", "--help"}).out, HasSubstr("--trace"));
 }
@@ -85,14 +90,20 @@ TEST(CommandLine, WrongCommandsAreRefused) {
   ExpectUsageError({"run", "--sumary=x", kExample}, "did you mean `--summary`?");
   ExpectUsageError({"run", kExample, "--workers", "two"}, "two");
   ExpectUsageError({"status"}, "--coordinator");
+  ExpectUsageError({"checkpoint"}, "--coordinator");
+  ExpectUsageError({"checkpoint", "--timout", "3s", "x"}, "did you mean `--timeout`?");
+  ExpectUsageError({"checkpoint", "x", "--timout=3s"}, "did you mean `--timeout`?");
+  ExpectUsageError({"checkpoint", "list"}, "DIR");
+  ExpectUsageError({"checkpoint", "verify", "/nonexistent"}, "there is no folder /nonexistent");
+  ExpectUsageError({"checkpoint", "list", "/nonexistent", "--wat"}, "unknown option `--wat`");
+  ExpectUsageError({"export"}, "CHECKPOINT");
+  ExpectUsageError({"export", "/nonexistent"}, "FILE");
 }
 
 TEST(CommandLine, UnbuiltFeaturesAreRefusedByName) {
   ExpectUsageError({"run", kExample, "--resume"}, "`--resume`");
   ExpectUsageError({"run", kExample, "--chaos", "plan"}, "`--chaos`");
   ExpectUsageError({"top", "runs/x"}, "`top`");
-  ExpectUsageError({"checkpoint", "ls", "--all"}, "`checkpoint`");
-  ExpectUsageError({"export"}, "`export`");
 }
 
 TEST(CommandLine, FilesThatCannotBeWrittenAreRefusedBeforeAnythingStarts) {

@@ -386,7 +386,6 @@ TEST_F(JobStateTest, AReportFromAnotherProcessIsRefused) {
   wire::ReportFailureRequest report;
   report.set_node_id(2);
   report.set_incarnation("a dead self");
-  report.set_lost_node_id(1);
   EXPECT_EQ(state_->ReportFailure(report, now_).code(), absl::StatusCode::kNotFound);
   wire::ReportEvaluationRequest evaluation = EvaluationOf(2, 4, 0, 10, 7);
   evaluation.set_incarnation("a dead self");
@@ -402,31 +401,18 @@ TEST_F(JobStateTest, LeasesCountWhileWaitingToo) {
   EXPECT_THAT(state_->failure(), HasSubstr("worker 0 (pid 101, here) died"));
 }
 
-TEST_F(JobStateTest, AWorkersReportOfALostServerNamesTheServer) {
-  BeginOneAndOne();
-  wire::ReportFailureRequest report;
-  report.set_node_id(2);
-  report.set_incarnation("incarnation-2");
-  report.set_lost_node_id(1);
-  report.set_message("cannot reach server 0:\nconnection reset");
-  ASSERT_TRUE(state_->ReportFailure(report, now_).ok());
-  EXPECT_EQ(state_->failure(),
-            "server 0 (pid 101, 127.0.0.1:4001) is lost: worker 0: cannot reach server 0: connection reset");
-  // A second report changes nothing.
-  report.set_message("other");
-  ASSERT_TRUE(state_->ReportFailure(report, now_).ok());
-  EXPECT_THAT(state_->failure(), HasSubstr("connection reset"));
-}
-
 TEST_F(JobStateTest, AReportedFailureNamesWhoReportsIt) {
   BeginOneAndOne();
   wire::ReportFailureRequest report;
   report.set_node_id(2);
   report.set_incarnation("incarnation-2");
-  report.set_lost_node_id(99);
   report.set_message("the loss is not finite at step 3 in conv1");
   ASSERT_TRUE(state_->ReportFailure(report, now_).ok());
   EXPECT_EQ(state_->failure(), "worker 0 (pid 102, here): the loss is not finite at step 3 in conv1");
+  // A second report changes nothing.
+  report.set_message("other");
+  ASSERT_TRUE(state_->ReportFailure(report, now_).ok());
+  EXPECT_THAT(state_->failure(), HasSubstr("the loss is not finite"));
   EXPECT_FALSE(state_->NodesInformed());
 }
 

@@ -5,8 +5,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/in_process_exchange.h"
@@ -121,6 +123,16 @@ class InProcessTransport : public Transport {
   InProcessNetwork network_;
 };
 
+// Whether `condition` holds within 20 s.
+bool Eventually(const std::function<bool()>& condition) {
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (!condition()) {
+    if (absl::Now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 enum class Kind { kGrpc, kGrpcSharedMemory, kInProcess };
 
 class Exchange : public ::testing::TestWithParam<Kind> {
@@ -131,9 +143,9 @@ class Exchange : public ::testing::TestWithParam<Kind> {
   std::shared_ptr<ParameterStore> Store(int32_t replicas) {
     return Store({.replicas = replicas, .group = replicas});
   }
-  void Start(std::shared_ptr<ParameterStore> store) {
+  void Start(std::shared_ptr<ParameterStore> store, int64_t term = 1) {
     service_ = ParameterService::Create();
-    if (store != nullptr) service_->Open(std::move(store), 1);
+    if (store != nullptr) service_->Adopt(std::move(store), term);
     if (GetParam() == Kind::kGrpc) {
       transport_ = std::make_unique<GrpcTransport>(service_);
     } else if (GetParam() == Kind::kGrpcSharedMemory) {
@@ -155,6 +167,11 @@ class Exchange : public ::testing::TestWithParam<Kind> {
     client.sender = transport_->Connect(client.peer);
     client.sender->Send(Hello());
     return client;
+  }
+
+  // Whether so many reads wait, within 20 s.
+  bool Waiting(size_t reads) const {
+    return Eventually([&] { return service_->store()->parked_reads() == reads; });
   }
 
   const std::shared_ptr<Outbox> outbox_ = *Outbox::Create(kOutboxBytes);  // the server's
@@ -224,23 +241,19 @@ TEST_P(Exchange, SettledReadsAndPushesWaitForEveryGroup) {
   fast.sender->Send(read);
   fast.sender->Send(Read(0, 0, 1));  // this one waits for its own group alone
   EXPECT_EQ(fast.peer->WaitForMessages(2).at(1).version, 1);
-  EXPECT_EQ(service_->store()->parked_reads(), 2u);
+  EXPECT_EQ(service_->store()->parked_reads(), 1u) << "one for each shard and replica";
   slow.sender->Send(Push(0, {1, 1}, 0, kLength, 1.0f));
-  const std::vector<ExchangeMessage> messages = fast.peer->WaitForMessages(4);
-  ASSERT_EQ(messages.size(), 4u);
-  for (size_t i = 2; i < 4; ++i) {
-    EXPECT_EQ(messages[i].kind, MessageKind::kWeights);
-    EXPECT_EQ(messages[i].version, 2);
-    EXPECT_EQ(messages[i].clock, 1);
-  }
+  const std::vector<ExchangeMessage> messages = fast.peer->WaitForMessages(3);
+  ASSERT_EQ(messages.size(), 3u);
+  EXPECT_EQ(messages[2].kind, MessageKind::kWeights);
+  EXPECT_EQ(messages[2].version, 2);
+  EXPECT_EQ(messages[2].clock, 1);
 }
 
 TEST_P(Exchange, BadMessagesAreAnsweredAndTheServerServesOn) {
   Start(Store(2));
   Client client = Connect();
   ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
-  ExchangeMessage stale = Push(0, {0, 0}, 0, kLength, 1.0f);
-  stale.term = 99;
   ExchangeMessage answer_of_a_server = Read(0, 0, 0);
   answer_of_a_server.kind = MessageKind::kWeights;
   const std::vector<std::pair<ExchangeMessage, absl::StatusCode>> bad = {
@@ -252,7 +265,6 @@ TEST_P(Exchange, BadMessagesAreAnsweredAndTheServerServesOn) {
       {Push(-1, {0, 0}, 0, kLength, 1.0f), absl::StatusCode::kNotFound},
       {Read(0, -3, 0), absl::StatusCode::kInvalidArgument},
       {Read(77, 0, 0), absl::StatusCode::kNotFound},
-      {stale, absl::StatusCode::kFailedPrecondition},
       {Hello(), absl::StatusCode::kFailedPrecondition},  // a second hello
       {answer_of_a_server, absl::StatusCode::kInvalidArgument},
   };
@@ -285,32 +297,239 @@ TEST_P(Exchange, AnotherProtocolVersionIsRefusedWithBothVersions) {
 TEST_P(Exchange, AHelloIsHeldBackUntilTheShardsAreThere) {
   Start(nullptr);
   Client client = Connect();
-  service_->Open(Store(1), 1);
+  service_->Adopt(Store(1), 1);
   EXPECT_EQ(client.peer->WaitForMessages(1).at(0).kind, MessageKind::kHello);
 }
 
 TEST_P(Exchange, ThousandsOfParkedReadsNeedNoFurtherThread) {
-  constexpr size_t kReads = 5000;
+  constexpr int32_t kReads = 5000;
   const auto threads = [] {
     size_t count = 0;
     for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) ++count;
     return count;
   };
-  Start(Store(2));
+  Start(Store(kReads));
   Client client = Connect();
   ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
   client.sender->Send(Read(0, 0, 0));  // whatever threads the transport needs are there after this answer
   ASSERT_EQ(client.peer->WaitForMessages(2).size(), 2u);
   const size_t before = threads();
-  for (size_t i = 0; i < kReads; ++i) client.sender->Send(Read(0, 0, 1));
+  for (ReplicaId replica = 0; replica < kReads; ++replica) client.sender->Send(Read(0, replica, 1));
   client.sender->Send(Read(1, 0, 0));  // answered at once, after all of them were parked
   ASSERT_EQ(client.peer->WaitForMessages(3).back().shard, 1);
-  EXPECT_EQ(service_->store()->parked_reads(), kReads);
+  EXPECT_EQ(service_->store()->parked_reads(), static_cast<size_t>(kReads));
   // gRPC's own poller may come or go; thousands of reads must not.
   EXPECT_LE(threads(), before + 2);
-  client.sender->Send(Push(0, {0, 1}, 0, kLength, 1.0f));
-  EXPECT_EQ(client.peer->WaitForMessages(3 + kReads + 1).size(), 3 + kReads + 1);
+  ExchangeMessage push = Push(0, {0, kReads - 1}, 0, kLength, 1.0f);
+  push.wants_weights = false;
+  client.sender->Send(push);
+  EXPECT_EQ(client.peer->WaitForMessages(3 + kReads + 1).size(), size_t{3 + kReads + 1});
   EXPECT_EQ(service_->store()->parked_reads(), 0u);
+}
+
+TEST_P(Exchange, MessagesOfAnotherTermAreRefusedBeforeAnythingElse) {
+  Start(Store(1), /*term=*/5);
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).at(0).term, 5);
+  ExchangeMessage old = Push(77, {9, 9}, -3, 1, 1.0f);  // whatever else is wrong with it
+  old.term = 4;
+  ExchangeMessage early = old;
+  early.term = 6;
+  client.sender->Send(old);
+  client.sender->Send(early);
+  const std::vector<ExchangeMessage> messages = client.peer->WaitForMessages(3);
+  ASSERT_EQ(messages.size(), 3u);
+  EXPECT_EQ(messages[1].error.code(), absl::StatusCode::kAborted) << messages[1].error;
+  EXPECT_EQ(messages[1].term, 5) << "so that the client knows which map to wait for";
+  EXPECT_EQ(messages[1].shard, 77);
+  EXPECT_EQ(messages[2].error.code(), absl::StatusCode::kUnavailable) << messages[2].error;
+  EXPECT_EQ(messages[2].term, 6);
+  ExchangeMessage latest = Read(0, 0, 0);
+  latest.latest = true;
+  latest.term = 0;
+  client.sender->Send(latest);
+  EXPECT_EQ(client.peer->WaitForMessages(4).back().kind, MessageKind::kWeights) << "whatever the map";
+}
+
+TEST_P(Exchange, WhenReplicasMoveConnectionsShardsAndWaitingReadsStay) {
+  Start(Store(2));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));
+  ASSERT_TRUE(Waiting(1));
+  service_->Adopt(service_->store(), 2);
+  client.sender->Send(Push(0, {1, 1}, 0, kLength, 3.0f));  // of term 1
+  ASSERT_EQ(client.peer->WaitForMessages(2).back().error.code(), absl::StatusCode::kAborted);
+  Client heir = Connect();
+  EXPECT_EQ(heir.peer->WaitForMessages(1).at(0).term, 2);
+  ExchangeMessage push = Push(0, {1, 1}, 0, kLength, 3.0f);
+  push.term = 2;
+  heir.sender->Send(push);
+  EXPECT_EQ(heir.peer->WaitForMessages(2).back().version, 1);
+  EXPECT_EQ(client.peer->WaitForMessages(3).back().kind, MessageKind::kWeights) << "it had waited";
+}
+
+TEST_P(Exchange, ARewindDropsTheShardsAndAllThatWaitedAndKeepsConnections) {
+  Start(Store(2));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));
+  ASSERT_TRUE(Waiting(1));
+  const std::weak_ptr<ParameterStore> old = service_->store();
+  service_->Adopt(nullptr, 2);
+  // The transport's thread may still be on its way out of the last message.
+  EXPECT_TRUE(Eventually([&] { return old.expired(); })) << "room for the new shards";
+
+  ExchangeMessage push = Push(0, {0, 1}, 0, kLength, 4.0f);
+  client.sender->Send(push);
+  EXPECT_EQ(client.peer->WaitForMessages(2).back().error.code(), absl::StatusCode::kAborted);
+  push.term = 2;
+  client.sender->Send(push);
+  EXPECT_EQ(client.peer->WaitForMessages(3).back().error.code(), absl::StatusCode::kUnavailable);
+  ExchangeMessage latest = Read(0, 0, 0);
+  latest.latest = true;
+  client.sender->Send(latest);
+  EXPECT_EQ(client.peer->WaitForMessages(4).back().error.code(), absl::StatusCode::kUnavailable);
+  Client early = Connect();
+
+  service_->Adopt(Store(2), 2);
+  EXPECT_EQ(early.peer->WaitForMessages(1).at(0).term, 2);
+  client.sender->Send(push);
+  const std::vector<ExchangeMessage> messages = client.peer->WaitForMessages(5);
+  ASSERT_EQ(messages.size(), 5u) << "what waited at the old shards is not answered";
+  EXPECT_EQ(messages.back().version, 1);
+  EXPECT_EQ(Values(messages.back()), std::vector<float>(kLength, -2.0f)) << "nothing of before counts";
+}
+
+TEST_P(Exchange, AServerThatIsNobodyClosesItsSessionsAndLetsNewOnesWait) {
+  Start(Store(1), /*term=*/5);
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  const std::weak_ptr<ParameterStore> old = service_->store();
+  service_->Reset(absl::UnavailableError("declared dead"));
+  EXPECT_EQ(client.peer->WaitForEnd().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(Eventually([&] { return old.expired(); }));
+  EXPECT_EQ(service_->store(), nullptr);
+  Client next = Connect();
+  service_->Adopt(Store(1), 9);
+  EXPECT_EQ(next.peer->WaitForMessages(1).at(0).term, 9);
+}
+
+TEST_P(Exchange, TheHelloTellsWhereEachReplicaGoesOn) {
+  Start(Store({.replicas = 4, .group = 2, .staleness = 8}));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Push(0, {0, 1}, 0, kLength, 1.0f));
+  client.sender->Send(Push(1, {0, 1}, 0, kLength, 1.0f));
+  client.sender->Send(Push(0, {0, 1}, 1, kLength, 1.0f));
+  client.sender->Send(Push(1, {2, 2}, 0, kLength, 1.0f));  // held
+  ASSERT_EQ(client.peer->WaitForMessages(4).size(), 4u);
+  ASSERT_TRUE(Waiting(1));
+  const std::vector<ClockRange> clocks = Connect().peer->WaitForMessages(1).at(0).next_clocks;
+  EXPECT_EQ(clocks, (std::vector<ClockRange>{{1, 2}, {1, 2}, {0, 0}, {0, 0}}));
+}
+
+ExchangeMessage Probe(ShardId shard, ReplicaRange replicas, Clock clock) {
+  ExchangeMessage probe = Push(shard, replicas, clock, 0, 0);
+  probe.tensor = {};
+  probe.probe = true;
+  return probe;
+}
+
+TEST_P(Exchange, AProbeIsToldWhatBecameOfAPush) {
+  Start(Store(2));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  size_t answers = 1;
+  const auto probe = [&](ReplicaRange replicas, bool wants_weights) {
+    ExchangeMessage message = Probe(0, replicas, 0);
+    message.wants_weights = wants_weights;
+    client.sender->Send(message);
+    ++answers;
+    return client.peer->WaitForMessages(answers).at(answers - 1);
+  };
+  EXPECT_EQ(probe({0, 0}, true).kind, MessageKind::kUnknown);
+  client.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));
+  ASSERT_TRUE(Waiting(1)) << "a probe may overtake a tensor";
+  const ExchangeMessage pending = probe({0, 0}, true);
+  EXPECT_EQ(pending.kind, MessageKind::kPending);
+  EXPECT_EQ(pending.replicas, (ReplicaRange{0, 0}));
+  EXPECT_EQ(pending.term, 1);
+  EXPECT_EQ(probe({0, 0}, false).kind, MessageKind::kPending) << "taken, and may still be lost";
+  EXPECT_EQ(probe({0, 1}, true).kind, MessageKind::kUnknown) << "not all of it";
+  Client other = Connect();
+  other.sender->Send(Push(0, {1, 1}, 0, kLength, 3.0f));
+  EXPECT_EQ(client.peer->WaitForMessages(++answers).back().kind, MessageKind::kWeights) << "it had waited";
+  const ExchangeMessage weights = probe({0, 0}, true);
+  EXPECT_EQ(weights.kind, MessageKind::kWeights);
+  EXPECT_EQ(Values(weights), std::vector<float>(kLength, -2.0f));
+  EXPECT_EQ(probe({0, 0}, false).kind, MessageKind::kAck);
+  EXPECT_EQ(client.peer->WaitForMessages(answers).size(), answers) << "nothing was answered twice";
+}
+
+TEST_P(Exchange, AProbeOfAnAppliedPushWhoseWeightsMayNotBeReadYetIsPending) {
+  Start(Store({.replicas = 2, .group = 1, .staleness = 0}));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));
+  ASSERT_TRUE(Waiting(1));
+  client.sender->Send(Probe(0, {0, 0}, 0));
+  EXPECT_EQ(client.peer->WaitForMessages(2).at(1).kind, MessageKind::kPending);
+  client.sender->Send(Push(0, {1, 1}, 0, kLength, 1.0f));
+  EXPECT_EQ(client.peer->WaitForMessages(3).at(2).kind, MessageKind::kWeights);
+}
+
+TEST_P(Exchange, AProbeOfAClosedRoundIsToldOfTheDrop) {
+  Start(Store({.replicas = 3, .group = 3, .drop_stragglers = 1}));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Push(0, {0, 1}, 0, kLength, 2.0f));
+  ASSERT_EQ(client.peer->WaitForMessages(2).size(), 2u);
+  client.sender->Send(Probe(0, {2, 2}, 0));
+  const ExchangeMessage dropped = client.peer->WaitForMessages(3).at(2);
+  EXPECT_EQ(dropped.kind, MessageKind::kDropped);
+  EXPECT_EQ(dropped.version, 1);
+}
+
+TEST_P(Exchange, ABadProbeIsRefusedAsThePushWouldBe) {
+  Start(Store(2));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Probe(77, {0, 0}, 0));
+  client.sender->Send(Probe(0, {5, 5}, 0));
+  client.sender->Send(Probe(0, {0, 0}, 3));
+  const std::vector<ExchangeMessage> messages = client.peer->WaitForMessages(4);
+  ASSERT_EQ(messages.size(), 4u);
+  EXPECT_EQ(messages[1].error.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(messages[2].error.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(messages[3].error.code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_P(Exchange, AClientThatRepeatsForEverHoldsOnePlaceAndIsAnsweredOnce) {
+  Start(Store(2));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  for (int i = 0; i < 50; ++i) {
+    client.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));
+    ASSERT_TRUE(Waiting(1));
+    client.sender->Send(Probe(0, {0, 0}, 0));
+  }
+  ASSERT_EQ(client.peer->WaitForMessages(51).size(), 51u);
+  EXPECT_EQ(service_->store()->parked_reads(), 1u);
+  client.sender->Send(Push(0, {1, 1}, 0, kLength, 3.0f));
+  const std::vector<ExchangeMessage> messages = client.peer->WaitForMessages(53);
+  ASSERT_EQ(messages.size(), 53u);  // for replica 0 and for replica 1
+  EXPECT_EQ(Values(messages.back()), std::vector<float>(kLength, -2.0f)) << "added once";
+}
+
+TEST_P(Exchange, WhatAClosedConnectionWaitedForHoldsNoPlace) {
+  Start(Store(2));
+  Client client = Connect();
+  ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+  client.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));
+  ASSERT_TRUE(Waiting(1));
+  client.sender->Close(absl::CancelledError("gone"));
+  EXPECT_TRUE(Waiting(0));
 }
 
 TEST_P(Exchange, AClientThatGrantsNoCreditGetsNoTensorsAndHoldsUpNobody) {
@@ -447,7 +666,7 @@ class GrpcExchange : public ::testing::Test {
   void SetUp() override { Serve(MakeTestStore(2)); }
   void Serve(std::shared_ptr<ParameterStore> store, const ListenOptions& options = {}) {
     service_ = ParameterService::Create();
-    service_->Open(std::move(store), 1);
+    service_->Adopt(std::move(store), 1);
     server_ = *GrpcExchangeServer::Start(options, service_, 1);
   }
   wire::ServerStats Stats() {

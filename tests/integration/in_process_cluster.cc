@@ -14,7 +14,7 @@
 #include "common/status.h"
 #include "server/grpc_exchange_server.h"
 #include "server/parameter_service.h"
-#include "server/server_node.h"
+#include "server/store_factory.h"
 #include "worker/data/normalization.h"
 #include "worker/trainer.h"
 
@@ -65,7 +65,7 @@ class Cluster {
       TESSERA_ASSIGN_OR_RETURN(
           std::unique_ptr<ParameterStore> store,
           MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units, held, {}, memory));
-      services_.back()->Open(std::move(store), /*term=*/1);
+      services_.back()->Adopt(std::move(store), /*term=*/1);
     }
     return absl::OkStatus();
   }

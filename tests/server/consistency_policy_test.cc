@@ -8,9 +8,12 @@
 //   settled @2   -> yes         has every group applied every round before clock 2?
 //   lead 0 -> 1                 clocks that the last round of group 0 was ahead of the slowest group
 //   applied 2 -> 3              minibatches of replica 2 that counted
+//   units 0 1..2 -> ok          replicas 0, and 1 and 2, are the workers' now; ok | refused CODE
+//   restart -> ok               the policy is made again from its snapshot
 // "apply N" says how many replicas the round counted.
 #include "server/consistency_policy.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -64,10 +67,26 @@ std::string Read(const ConsistencyPolicy& policy, ReplicaId replica, Clock clock
   return *may_read ? "yes" : "no";
 }
 
+std::string SetUnits(ConsistencyPolicy& policy, const std::vector<std::string>& words) {
+  std::vector<ReplicaRange> units;
+  for (size_t i = 1; i < words.size(); ++i) units.push_back(Range(words[i]));
+  const absl::Status status = policy.SetUnits(std::move(units));
+  return status.ok() ? "ok" : Refusal(status);
+}
+
+std::string Restart(ConsistencyPolicy& policy) {
+  auto restored = ConsistencyPolicy::Restore(policy.options(), policy.Snapshot());
+  if (!restored.ok()) return Refusal(restored.status());
+  policy = *std::move(restored);
+  return "ok";
+}
+
 std::string Play(ConsistencyPolicy& policy, const std::vector<std::string>& words) {
   const auto clock = [&words] { return Integer(absl::StripPrefix(words[2], "@")); };
   if (words[0] == "push") return Push(policy, Range(words[1]), clock());
   if (words[0] == "read") return Read(policy, static_cast<ReplicaId>(Integer(words[1])), clock());
+  if (words[0] == "units") return SetUnits(policy, words);
+  if (words[0] == "restart") return Restart(policy);
   if (words[0] == "dropped") return absl::StrCat(policy.dropped());
   if (words[0] == "settled") {
     return policy.Settled(Integer(absl::StripPrefix(words[1], "@"))) ? "yes" : "no";
@@ -485,6 +504,156 @@ TEST(ConsistencyPolicy, RefusesUnitsThatAreNoCutOfTheReplicas) {
   EXPECT_EQ(code({{2, 4}}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code({{-1, 1}}), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code({{2, 1}}), absl::StatusCode::kInvalidArgument);
+}
+
+// --- Snapshots
+
+TEST(ConsistencyPolicy, ARestoredPolicyAnswersAsBeforeAndHoldsNothing) {
+  RunScript({.replicas = 4, .group = 4, .drop_stragglers = 1}, R"(
+    push 0..1 @0 -> hold
+    push 3 @0    -> apply 3
+    push 0..1 @1 -> hold
+    restart      -> ok
+    clock 0      -> 1
+    covered 0    -> 0
+    dropped      -> 1
+    applied 3    -> 1
+    applied 2    -> 0
+    push 3 @0    -> applied
+    push 2 @0    -> dropped
+    read 2 @1    -> yes
+    read 2 @2    -> no
+    push 0..1 @1 -> hold
+    push 2 @1    -> apply 3
+    dropped      -> 2
+    replica 2    -> 2
+  )");
+}
+
+TEST(ConsistencyPolicy, ARestoredPolicyKnowsTheSlowestGroup) {
+  RunScript({.replicas = 3, .group = 1, .staleness = 1}, R"(
+    push 0 @0  -> apply 1
+    push 1 @0  -> apply 1
+    push 2 @0  -> apply 1
+    push 0 @1  -> apply 1
+    push 1 @1  -> apply 1
+    push 0 @2  -> apply 1
+    restart    -> ok
+    read 0 @3  -> no
+    read 1 @2  -> yes
+    settled @1 -> yes
+    settled @2 -> no
+    push 2 @1  -> apply 1
+    read 0 @3  -> yes
+    settled @2 -> yes
+    push 0 @3  -> apply 1
+    lead 0     -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, RefusesASnapshotThatCanNotBeItsOwnAndSaysWhy) {
+  const ConsistencyOptions sync{.replicas = 4, .group = 2, .staleness = ConsistencyOptions::kUnbounded};
+  const ConsistencyOptions dropping{.replicas = 4, .group = 4, .drop_stragglers = 1};
+  const PolicySnapshot good{{2, 1}, {2, 2, 1, 1}, {2, 2, 1, 1}};
+  const auto refusal = [&](const ConsistencyOptions& options, auto damage) {
+    PolicySnapshot snapshot = good;
+    if (options.drop_stragglers > 0) snapshot = {{2}, {2, 2, 1, 0}, {2, 2, 1, 0}, 3};
+    damage(snapshot);
+    const absl::Status status = ConsistencyPolicy::Restore(options, snapshot).status();
+    EXPECT_TRUE(status.ok() || status.code() == absl::StatusCode::kInvalidArgument) << status;
+    return std::string(status.message());
+  };
+  using S = PolicySnapshot;
+  using ::testing::HasSubstr;
+  EXPECT_EQ(refusal(sync, [](S&) {}), "");
+  EXPECT_EQ(refusal(dropping, [](S&) {}), "");
+  EXPECT_THAT(refusal(sync, [](S& s) { s.group_clocks.pop_back(); }), HasSubstr("1 groups, not 2"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.replica_clocks.push_back(1); }),
+              HasSubstr("5 replicas' clocks, not 4"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.applied.clear(); }), HasSubstr("0 replicas' counts, not 4"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.group_clocks[1] = -1; }), HasSubstr("clock of group 1 is -1"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.group_clocks[1] = INT64_MAX; }),
+              HasSubstr("clock of group 1 is 9223"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.replica_clocks[3] = -2; }), HasSubstr("clock of replica 3 is -2"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.applied[0] = -2; }), HasSubstr("count of replica 0 is -2"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.replica_clocks[2] = 2; }),
+              HasSubstr("replica 2 is at clock 2, its group at 1"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.replica_clocks[0] = 1; }),
+              HasSubstr("replica 0 is at clock 1, its group at 2"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.applied[3] = 2; }),
+              HasSubstr("replica 3 counted 2 times in 1 clocks"));
+  EXPECT_THAT(refusal(sync, [](S& s) { s.dropped = 1; }), HasSubstr("1 minibatches were dropped"));
+  EXPECT_THAT(refusal(dropping, [](S& s) { s.dropped = -1; }), HasSubstr("-1 minibatches were dropped"));
+  EXPECT_THAT(refusal(dropping, [](S& s) { s.replica_clocks[3] = 3; }), HasSubstr("replica 3 is at clock 3"));
+  EXPECT_THAT(refusal({.replicas = 4, .group = 3}, [](S&) {}), HasSubstr("cannot be cut into groups"));
+}
+
+// --- Units that change
+
+TEST(ConsistencyPolicy, ARoundThatNewUnitsCompleteClosesWithItsNextPush) {
+  RunScript({.replicas = 4, .group = 4, .drop_stragglers = 1, .units = {{0, 1}, {2, 3}}}, R"(
+    push 0..1 @0 -> hold
+    push 2 @0    -> hold
+    units 0..1 2 3 -> ok
+    covered 0    -> 3
+    read 0 @1    -> no
+    push 0..1 @0 -> duplicate
+    push 3 @0    -> apply 4
+    push 0..1 @1 -> hold
+    push 2 @1    -> apply 3
+  )");
+}
+
+TEST(ConsistencyPolicy, ARoundWaitsForTheRestOfANewUnitThatHasBegun) {
+  RunScript({.replicas = 4, .group = 4, .drop_stragglers = 2, .units = {{0, 1}, {2, 2}, {3, 3}}}, R"(
+    push 2 @0    -> hold
+    units 0 1 2..3 -> ok
+    push 1 @0    -> hold
+    push 0 @0    -> hold
+    push 3 @0    -> apply 4
+  )");
+}
+
+TEST(ConsistencyPolicy, RefusedUnitsChangeNothing) {
+  RunScript({.replicas = 4, .group = 4, .drop_stragglers = 1, .units = {{0, 1}, {2, 3}}}, R"(
+    units 0..2 2..3 -> refused INVALID_ARGUMENT
+    units 4      -> refused INVALID_ARGUMENT
+    push 0..1 @0 -> hold
+    push 2 @0    -> hold
+    push 3 @0    -> apply 4
+  )");
+}
+
+// Units change in the middle of rounds, again and again. Then the workers of the last cut push what they run
+// for the open round, all of it, in any order: that closes the round, and all others after it.
+TEST(ConsistencyPolicy, NoRoundStaysOpenWhereUnitsChangeAndWorkersPushAgain) {
+  for (uint32_t seed = 0; seed < 2000; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    std::mt19937 random(seed);
+    const auto replicas = static_cast<int32_t>(2 + random() % 9);
+    const auto drops = static_cast<int32_t>(1 + random() % (replicas - 1));
+    ConsistencyPolicy policy = Make({.replicas = replicas, .group = replicas, .drop_stragglers = drops});
+    for (int change = 0; change < 4; ++change) {
+      std::vector<ReplicaRange> units;
+      for (ReplicaId first = 0; first < replicas; first = units.back().last + 1) {
+        units.push_back({first, static_cast<ReplicaId>(first + random() % (replicas - first))});
+      }
+      ASSERT_TRUE(policy.SetUnits(units).ok());
+      std::vector<ReplicaRange> nodes;
+      for (const ReplicaRange unit : units) {
+        for (const ReplicaRange node : ReplicaTree(replicas).Cover(unit)) nodes.push_back(node);
+      }
+      for (int round = 0; round < 3; ++round) {
+        const Clock open = policy.GroupClock(0);
+        std::shuffle(nodes.begin(), nodes.end(), random);
+        for (const ReplicaRange node : nodes) ASSERT_TRUE(policy.OnPush(node, open).ok());
+        ASSERT_EQ(policy.GroupClock(0), open + 1);
+      }
+      // Some of the next round, then the next change.
+      nodes.resize(random() % (nodes.size() + 1));
+      for (const ReplicaRange node : nodes) ASSERT_TRUE(policy.OnPush(node, policy.GroupClock(0)).ok());
+    }
+  }
 }
 
 // Workers that run a unit each, as fast as chance has it: push all nodes of a clock, in any order and some

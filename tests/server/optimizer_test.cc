@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -333,6 +334,14 @@ TEST_P(EveryOptimizer, LearningRateZeroChangesNoWeight) {
   Trained shard(*optimizer, {1, -1});
   shard.Step(0, {2, -2});
   EXPECT_EQ(shard.weights(), (Floats{1, -1}));
+}
+
+// A checkpoint finds the state of a shard by these names, beside that of adaptive delay compensation.
+TEST_P(EveryOptimizer, NamesEachSlotOnce) {
+  std::set<std::string> names = {"mean_square"};
+  for (const OptimizerSlot& slot : Make(GetParam(), {{"lr", "0.05"}})->slots()) {
+    EXPECT_TRUE(names.insert(slot.name).second) << slot.name;
+  }
 }
 
 TEST_P(EveryOptimizer, RefusesUnknownOptions) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <string>
@@ -128,6 +129,80 @@ TEST(ShardUpdater, TwoOptimizersOfDifferentSlotsAreRefused) {
   options.undecayed_optimizer = OptimizerRegistry::Create("optimizer", "sgd", {{"lr", "0.5"}}).value();
   EXPECT_EQ(ParameterStore::Create(options, MixedLayout(1 << 10), {0}).status().code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+// --- Slots out and in
+
+UpdateRule RuleWithState(const std::string& optimizer, bool adaptive) {
+  UpdateRule rule;
+  rule.optimizer = OptimizerRegistry::Create("optimizer", optimizer, {{"lr", "0.5"}}).value();
+  rule.correction.kind =
+      adaptive ? StalenessCorrection::Kind::kDelayCompensated : StalenessCorrection::Kind::kNone;
+  rule.correction.adaptive = adaptive;
+  return rule;
+}
+
+constexpr size_t kElements = 24;
+
+Floats Step(ShardUpdater& updater, const Floats& weights, const Floats& gradient, int64_t update) {
+  const std::vector<int64_t> staleness = {0};
+  const TensorBytes bytes = Bytes(gradient);
+  Floats next(kElements);
+  updater.Apply({.update = update, .staleness = staleness}, weights, RoundSum(bytes, {}),
+                absl::MakeSpan(next));
+  return next;
+}
+
+std::vector<std::string> NamesOf(const std::vector<ShardSnapshot::Slot>& slots) {
+  std::vector<std::string> names;
+  for (const ShardSnapshot::Slot& slot : slots) names.push_back(slot.name);
+  return names;
+}
+
+TEST(ShardUpdater, SlotsAreCopiesByNameInTheirOrder) {
+  ShardUpdater updater(RuleWithState("adam", true), kElements, {{0, kElements, false}});
+  const Floats next = Step(updater, Floats(kElements, 1), Floats(kElements, 2), 1);
+  const auto slots = updater.Slots();
+  EXPECT_EQ(NamesOf(slots), (std::vector<std::string>{"exp_avg", "exp_avg_sq", "mean_square"}));
+  const Floats before = Values(*slots[0].values);
+  EXPECT_NE(before, Floats(kElements, 0));
+  EXPECT_NE(Values(*slots[2].values), Floats(kElements, 0));
+  Step(updater, next, Floats(kElements, 3), 2);
+  EXPECT_EQ(Values(*slots[0].values), before);
+  EXPECT_NE(Values(*updater.Slots()[0].values), before);
+  EXPECT_TRUE(ShardUpdater(RuleWithState("sgd", false), kElements, {{0, kElements, false}}).Slots().empty());
+}
+
+TEST(ShardUpdater, GoesOnWithItsSlotsInAnyOrder) {
+  std::mt19937 random(9);
+  ShardUpdater updater(RuleWithState("adam", true), kElements, {{0, kElements, false}});
+  const Floats weights = Step(updater, Floats(kElements, 1), RandomFloats(random, kElements), 1);
+  auto slots = updater.Slots();
+  std::reverse(slots.begin(), slots.end());
+  ShardUpdater restored(RuleWithState("adam", true), kElements, {{0, kElements, false}});
+  ASSERT_TRUE(restored.SetSlots(slots).ok());
+  const Floats gradient = RandomFloats(random, kElements);
+  EXPECT_TRUE(SameBits(Step(restored, weights, gradient, 2), Step(updater, weights, gradient, 2)));
+  EXPECT_FALSE(SameBits(Values(*slots[2].values), Values(*restored.Slots()[0].values)));  // copied, not kept
+}
+
+TEST(ShardUpdater, RefusesSlotsThatAreNotItsOwnAndChangesNothing) {
+  ShardUpdater updater(RuleWithState("adam", false), kElements, {{0, kElements, false}});
+  const SharedTensor good = CopyOf(Floats(kElements, 7));
+  const auto refusal = [&updater](const std::vector<ShardSnapshot::Slot>& slots) {
+    const absl::Status status = updater.SetSlots(slots);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  EXPECT_EQ(refusal({{"exp_avg", good}}), "no slot exp_avg_sq");
+  EXPECT_EQ(refusal({{"exp_avg", good}, {"exp_avg_sq", good}, {"mean_square", good}}),
+            "slot mean_square is unknown or there twice");
+  EXPECT_EQ(refusal({{"exp_avg", good}, {"exp_avg", good}}), "slot exp_avg is unknown or there twice");
+  EXPECT_EQ(refusal({{"exp_avg", good}, {"exp_avg_sq", nullptr}}), "slot exp_avg_sq is empty");
+  EXPECT_EQ(refusal({{"exp_avg", good}, {"exp_avg_sq", CopyOf(Floats(kElements - 1, 7))}}),
+            "slot exp_avg_sq has 23 elements, not 24");
+  for (const ShardSnapshot::Slot& slot : updater.Slots())
+    EXPECT_EQ(Values(*slot.values), Floats(kElements, 0));
 }
 
 }  // namespace

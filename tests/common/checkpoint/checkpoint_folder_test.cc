@@ -150,6 +150,21 @@ TEST_F(CheckpointFolder, PruningWithoutAValidOneRemovesNothing) {
   EXPECT_THAT(ClocksThere(), ElementsAre(300, 200, 100));
 }
 
+TEST_F(CheckpointFolder, OfAnEarlierRunIsSetAsideWhole) {
+  EXPECT_EQ(*SetAsideCheckpoints(dir_), "");
+  for (const char* where : {"/earlier.1", "/earlier.2"}) {
+    MakeCheckpoint(dir_, 100);
+    MakeLeftover(200);
+    const auto moved = SetAsideCheckpoints(dir_);
+    ASSERT_TRUE(moved.ok()) << moved.status();
+    EXPECT_EQ(*moved, dir_ + where);
+    EXPECT_THAT(ClocksThere(), ElementsAre());
+    EXPECT_TRUE(VerifyCheckpoint(CheckpointPath(*moved, 100)).ok());
+    EXPECT_TRUE(std::filesystem::exists(CheckpointPath(*moved, 200)));
+  }
+  EXPECT_EQ(*SetAsideCheckpoints(dir_), "");
+}
+
 TEST_F(CheckpointFolder, ProbeTellsTheCoordinatorsFolderFromOthers) {
   const auto probe = WriteProbe(dir_);
   ASSERT_TRUE(probe.ok()) << probe.status();

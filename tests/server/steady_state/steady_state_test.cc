@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/common/large_allocations.h"
@@ -53,6 +54,31 @@ TEST_P(SteadyState, ARoundTakesNoTensorFromTheHeap) {
   EXPECT_GT(warm, 0);  // they are counted
   for (Clock clock = kWarm; clock < kRounds; ++clock) RunRound(clock);
   EXPECT_EQ(LargeAllocations() - warm, 0);
+}
+
+// A shard that is saved is copied, weights and slots; the rounds between take nothing, whoever keeps the
+// copies.
+TEST(SteadyStateOfSavedShards, OnlyTheRoundOfASnapshotTakesTensorsFromTheHeap) {
+  constexpr Version kEvery = 5;
+  constexpr Version kAsked = 12;
+  std::vector<ShardSnapshot> kept;
+  kept.reserve(kRounds);
+  ParameterStoreOptions options = StoreOptions({.replicas = 1, .group = 1}, "momentum");
+  options.checkpoint_every = kEvery;
+  options.on_snapshot = [&kept](ShardSnapshot snapshot) { kept.push_back(std::move(snapshot)); };
+  const std::unique_ptr<ParameterStore> store = MakeStore(options, kElements);
+  ASSERT_TRUE(store->SnapshotAt(kAsked).ok());
+  const TensorBytes gradient = Bytes(Floats(kElements, 0.001F));
+  for (Clock clock = 0; clock < kRounds; ++clock) {
+    const int before = LargeAllocations();
+    ASSERT_TRUE(store->Push({kWeights, {0, 0}, clock, clock}, gradient).ok());
+    const Version version = clock + 1;
+    const bool saved = version % kEvery == 0 || version == kAsked;
+    if (clock >= kWarm) {
+      EXPECT_EQ(LargeAllocations() - before, saved ? 2 : 0) << "version " << version;
+    }
+  }
+  EXPECT_EQ(kept.size(), 5U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, SteadyState,
