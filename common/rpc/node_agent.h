@@ -45,6 +45,7 @@ class NodeAgent {
   const std::string& name() const { return name_; }  // "server 0"
   int index() const { return registration_.index(); }
   int node_id() const { return registration_.node_id(); }
+  const std::string& incarnation() const { return incarnation_; }
   const std::string& job_yaml() const { return registration_.job_yaml(); }
   absl::Duration lease() const { return lease_; }
 

@@ -2,10 +2,13 @@
 """Writes the first inputs of the targets into corpus/, beside what script/fuzz found since: small and valid, from the
 formats' descriptions and not from the code under test. usage: tests/fuzz/make_corpus.py"""
 
+import hashlib
 import json
 import pathlib
+import sqlite3
 import struct
 import sys
+import tempfile
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent / "system"))
@@ -45,7 +48,7 @@ def frames():
     write("frame", "ranges", frame(*pairs, tensors=4 * floats(4)))
     write("frame", "reads", frame(header(READ, 0), header(READ, 1, 3, 3, 1), header(READ, 2, extra=latest),
                                   header(READ, 0, clock=2, extra=settled), header(PUSH, 1, extra=probe)))
-    write("frame", "hello", frame(header(HELLO, extra=field(10, 1 << 20) + field(15, 3) + field(16, "worker 1"))))
+    write("frame", "hello", frame(header(HELLO, extra=field(10, 1 << 20) + field(15, 5) + field(16, "worker 1"))))
     offer = field(18, field(1, 1) + field(2, 3) + field(3, 4096) + field(4, bytes(16)))
     shared = field(19, 1) + field(22, field(1, 1) + field(2, 7)) + field(21, field(1, 1) + field(2, 4096) + field(3, 48))
     write("frame", "shared_memory", frame(header(HELLO, extra=offer), header(CREDIT, extra=field(10, 9)),
@@ -77,6 +80,72 @@ def weights_files():
         {"z": tensor("F32", [1], 0, 4), "a": tensor("F32", [1], 4, 8)}, floats(2)))
 
 
+def manifests():
+    def parameter(name, shape, uniform, value):
+        return {"name": name, "shape": shape, "uniform": uniform, "value": value}
+
+    def part(name, shards):
+        return {"name": name, "bytes": 1000, "sha256": hashlib.sha256(name.encode()).hexdigest(), "shards": shards}
+
+    whole = {
+        "format_version": 1, "job": "small", "clock": 120, "steps_per_epoch": 60, "epochs": 3, "rewind": 1, "mode": "sync",
+        "job_yaml": "job: { name: small }\n", "shard_bytes": 16, "created": "2026-01-31T12:00:00Z",
+        "blocks": [
+            {"layer": "fc", "statistic": False, "parameters": [parameter("fc.weight", [2, 3], True, 0.5)]},
+            {"layer": "bn", "statistic": True, "parameters": [parameter("bn.running_var", [2], False, 1.0)]}],
+        "files": [part("server-0-a.safetensors", [0, 2]), part("server-1-b.safetensors", [1])]}
+    write("checkpoint_manifest", "whole.json", json.dumps(whole).encode())
+    write("checkpoint_manifest", "no_files.json", json.dumps({**whole, "files": []}).encode())
+    write("checkpoint_manifest", "another_version.json", json.dumps({"format_version": 2}).encode())
+    write("checkpoint_manifest", "shard_not_there.json", json.dumps({**whole, "files": [part("a", [3])]}).encode())
+
+
+def checkpoint_parts():
+    def record(shard, slots):
+        return {"shard": shard, "version": 7, "applied_pushes": 28, "group_clocks": [7], "replica_clocks": [7, 7, 7, 6],
+                "applied": [7, 7, 7, 6], "dropped": 1, "slots": slots}
+
+    def part(records, lengths):
+        tensors, end = {}, 0
+        for name, length in sorted(lengths.items()):
+            tensors[name] = tensor("F32", [length], end, end + 4 * length)
+            end += 4 * length
+        text = json.dumps({"format": 1, "shards": records})
+        return safetensors({"__metadata__": {"tessera_checkpoint": text}, **tensors}, floats(end // 4))
+
+    momentum = "/slots/momentum"
+    lengths = {"fc [0,4)/weights": 4, "fc [0,4)" + momentum: 4, "fc [4,6)/weights": 2, "fc [4,6)" + momentum: 2,
+               "bn statistics [0,2)/weights": 2}
+    records = [record(0, ["momentum"]), record(1, ["momentum"]), record(2, [])]
+    write("checkpoint_part", "whole", part(records, lengths))
+    write("checkpoint_part", "one_shard", part([record(1, [])], {"fc [4,6)/weights": 2}))
+    write("checkpoint_part", "another_length", part([record(1, [])], {"fc [4,6)/weights": 3}))
+    write("checkpoint_part", "no_such_shard", part([record(9, [])], {"fc [4,6)/weights": 2}))
+    write("checkpoint_part", "no_metadata", safetensors({"a": tensor("F32", [1], 0, 4)}, floats(1)))
+
+
+def journal(states, schema=1):
+    """A journal of coordinator/journal.h with pages as small as SQLite has them. `states`: {sequence: bytes}."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "journal"
+        database = sqlite3.connect(path, isolation_level=None)
+        database.executescript(f"""PRAGMA page_size=512; PRAGMA application_id={0x54535341}; PRAGMA user_version={schema};
+            CREATE TABLE state(sequence INTEGER PRIMARY KEY, digest BLOB, state BLOB)""")
+        for sequence, state in states.items():
+            digest = hashlib.sha256(struct.pack("<q", sequence) + state).digest()
+            database.execute("INSERT INTO state VALUES (?, ?, ?)", (sequence, digest, state))
+        database.close()
+        return path.read_bytes()
+
+
+def journals():
+    write("journal", "none", journal({}))
+    write("journal", "two", journal({1: b"first", 2: b"second"}))
+    write("journal", "over_pages", journal({5: b"a" * 700, 6: b"b" * 700}))
+    write("journal", "damaged_newest", journal({1: b"first", 2: b"the second"}).replace(b"the second", b"The second"))
+    write("journal", "another_schema", journal({1: b"first"}, schema=2))
+
+
 if __name__ == "__main__":
-    frames()
-    weights_files()
+    for make in (frames, weights_files, manifests, checkpoint_parts, journals):
+        make()

@@ -14,7 +14,7 @@
 #include "common/status.h"
 #include "server/grpc_exchange_server.h"
 #include "server/parameter_service.h"
-#include "server/server_node.h"
+#include "server/store_factory.h"
 #include "worker/data/normalization.h"
 #include "worker/trainer.h"
 

@@ -20,7 +20,7 @@
 #include "common/safetensors.h"
 #include "common/status.h"
 #include "job/weights_plan.h"
-#include "server/server_node.h"
+#include "server/store_factory.h"
 #include "tests/common/temporary_folder.h"
 #include "tests/golden/formula.h"
 #include "tests/golden/pytorch.h"

@@ -88,7 +88,7 @@ std::shared_ptr<ParameterStore> SmallStore(const ConsistencyOptions& consistency
 // A client that says hello and then `messages`.
 void Serve(const std::vector<FramedMessage>& messages, const ConsistencyOptions& consistency) {
   const std::shared_ptr<ParameterService> service = ParameterService::Create();
-  service->Open(SmallStore(consistency), kTerm);
+  service->Adopt(SmallStore(consistency), kTerm);
   const auto answers = std::make_shared<Answers>();
   const std::shared_ptr<ExchangeReceiver> session = service->NewSession(answers);
   ExchangeMessage hello;

@@ -1,5 +1,5 @@
 // The store that a job asks for, as a server of the cluster makes it.
-#include "server/server_node.h"
+#include "server/store_factory.h"
 
 #include <gtest/gtest.h>
 
