@@ -53,9 +53,13 @@ std::string Refusal(const absl::Status& status) {
   return absl::StrCat("refused ", absl::StatusCodeToString(status.code()));
 }
 
+// Every push of every script is looked at first, which must tell what comes and change nothing.
 std::string Push(ConsistencyPolicy& policy, ReplicaRange range, Clock clock) {
+  const absl::StatusOr<Action> peeked = policy.Peek(range, clock);
   const absl::StatusOr<Action> action = policy.OnPush(range, clock);
+  EXPECT_EQ(peeked.status(), action.status());
   if (!action.ok()) return Refusal(action.status());
+  EXPECT_EQ(peeked.value(), *action == Action::kApplyRound ? Action::kHold : *action);
   if (*action == Action::kAlreadyApplied) return "applied";
   if (*action != Action::kApplyRound) return std::string(ToString(*action));
   return absl::StrCat("apply ", policy.LastRoundSize(policy.GroupOf(range.first)));
