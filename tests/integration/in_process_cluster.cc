@@ -109,11 +109,19 @@ class Cluster {
     ParameterClient* const client_;
   };
 
-  absl::Status RunWorker(size_t worker, ReplicaRange local) {
-    TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<nn::Executor> executor,
+  // What a worker keeps over its sessions; members in order of construction.
+  struct Device {
+    std::unique_ptr<nn::Executor> executor;
+    std::unique_ptr<BatchPrefetcher> train;
+    std::unique_ptr<BatchLoader> test;
+  };
+
+  absl::StatusOr<Device> MakeDevice() {
+    Device device;
+    TESSERA_ASSIGN_OR_RETURN(device.executor,
                              nn::ExecutorRegistry::Create("device", plan_.job.device.kind, plan_.graph,
                                                           nn::ExecutorOptions{plan_.job.device.threads}));
-    if (options_.wrap_executor) executor = options_.wrap_executor(std::move(executor));
+    if (options_.wrap_executor) device.executor = options_.wrap_executor(std::move(device.executor));
     TESSERA_ASSIGN_OR_RETURN(Sampler sampler,
                              Sampler::Create(plan_.job.seed, data_.train->size(), plan_.job.train.replicas,
                                              plan_.job.train.batch_size));
@@ -121,10 +129,24 @@ class Cluster {
                              MakeNormalization(plan_.job.data.normalize, *data_.train));
     TESSERA_ASSIGN_OR_RETURN(BatchLoader train_loader,
                              BatchLoader::Create(data_.train, normalization, MakeAugmentation(plan_.job)));
-    BatchPrefetcher train_batches(std::move(sampler), train_loader);
+    device.train = std::make_unique<BatchPrefetcher>(std::move(sampler), train_loader);
     TESSERA_ASSIGN_OR_RETURN(
         BatchLoader test,
         BatchLoader::Create(data_.test == nullptr ? data_.train : data_.test, normalization));
+    device.test = std::make_unique<BatchLoader>(std::move(test));
+    return device;
+  }
+
+  absl::Status RunWorker(size_t worker, ReplicaRange local) {
+    TESSERA_ASSIGN_OR_RETURN(const Device device, MakeDevice());
+    absl::Status status;
+    do {
+      status = RunSession(worker, local, device);
+    } while (absl::IsAborted(status) && options_.begin_again);
+    return status;
+  }
+
+  absl::Status RunSession(size_t worker, ReplicaRange local, const Device& device) {
     const TrainSpec& train = plan_.job.train;
     const std::vector<ReplicaRange> groups = LocalGroups(local, train.consistency.group);
     std::shared_ptr<Outbox> outbox;
@@ -156,13 +178,15 @@ class Cluster {
     client_options.term = 1;
     client_options.may_be_dropped = options.may_be_dropped;
     client_options.first_wait = options_.first_wait;
+    client_options.lease = std::max(options_.first_wait, client_options.lease);
     TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<ParameterClient> client,
                              ParameterClient::Create(client_options, plan_.layout, peers, weights));
     const Listed listed(this, client.get());
     TESSERA_RETURN_IF_ERROR(client->Connect(
         [&](const ServerPeer& server, std::shared_ptr<ExchangeReceiver> receiver) {
           const std::shared_ptr<ExchangeSender> sender =
-              Connect(static_cast<size_t>(server.node_id), std::move(receiver), transport.get());
+              Connect(static_cast<size_t>(server.node_id),
+                      options_.wrap_receiver ? options_.wrap_receiver(receiver) : receiver, transport.get());
           return options_.wrap_sender ? options_.wrap_sender(sender) : sender;
         },
         absl::Seconds(30)));
@@ -170,15 +194,18 @@ class Cluster {
       options.next_clocks.push_back(client->NextClock(replica));
     }
     Trainer trainer(options,
-                    {plan_.graph, executor.get(), &train_batches, &test, client.get(), weights.get(),
+                    {plan_.graph, device.executor.get(), device.train.get(), device.test.get(), client.get(), weights.get(),
                      outbox == nullptr ? nullptr : outbox->segment()},
                     [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
                       MutexLock lock(&mutex_);
-                      chunks_[clock].insert(chunks_[clock].end(), chunks.begin(), chunks.end());
+                      Take(clock, chunks);
                       return absl::OkStatus();
                     });
-    TESSERA_RETURN_IF_ERROR(trainer.Run());
+    const absl::Status status = trainer.Run();
     MutexLock lock(&mutex_);
+    result_.recomputed_steps += trainer.progress().recomputed_steps;
+    result_.retries += client->retries();
+    TESSERA_RETURN_IF_ERROR(status);
     result_.pushed_bytes += client->pushed_bytes();
     result_.pulled_bytes += client->pulled_bytes();
     if (outbox != nullptr) {
@@ -191,6 +218,15 @@ class Cluster {
       result_.dropped_by_replica[totals.replica] = totals.dropped;
     }
     return absl::OkStatus();
+  }
+
+  // The first report of a chunk counts.
+  void Take(Clock clock, absl::Span<const EvaluationChunk> chunks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<EvaluationChunk>& all = chunks_[clock];
+    for (const EvaluationChunk& chunk : chunks) {
+      const auto same = [&chunk](const EvaluationChunk& other) { return other.chunk == chunk.chunk; };
+      if (std::none_of(all.begin(), all.end(), same)) all.push_back(chunk);
+    }
   }
 
   absl::Status Collect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

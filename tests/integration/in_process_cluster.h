@@ -34,6 +34,9 @@ struct InProcessOptions {
   // Wrap what a worker works with, to watch it or to break it; empty: as it is.
   std::function<std::unique_ptr<nn::Executor>(std::unique_ptr<nn::Executor>)> wrap_executor;
   std::function<std::shared_ptr<ExchangeSender>(std::shared_ptr<ExchangeSender>)> wrap_sender;
+  std::function<std::shared_ptr<ExchangeReceiver>(std::shared_ptr<ExchangeReceiver>)> wrap_receiver;
+  // A worker whose session ends with kAborted begins another, as an heir does: with nothing but its device.
+  bool begin_again = false;
 };
 
 struct InProcessResult {
@@ -53,6 +56,8 @@ struct InProcessResult {
   int64_t applied_min = 0;
   int64_t applied_max = 0;
   int64_t dropped = 0;  // minibatches without which rounds were closed, over all shards
+  int64_t recomputed_steps = 0;
+  int64_t retries = 0;
   std::map<ReplicaId, int64_t> dropped_by_replica;  // as its trainer counts them
 };
 
