@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <tuple>
 #include <utility>
 
@@ -123,9 +124,13 @@ std::vector<std::string> ReplicaRatesPart(const wire::JobStatus& status) {
   return {absl::StrCat("replicas ", FormatCount(slowest), " to ", FormatCount(fastest), " images/s")};
 }
 
-// Servers first, then workers, each by number. The coordinator lists nodes as they came.
+// Servers first, then workers, each by number. The coordinator lists nodes as they came, also dead ones whose
+// names others have taken: of each name, the last counts.
 std::vector<wire::NodeStatus> SortedNodes(const wire::JobStatus& status) {
-  std::vector<wire::NodeStatus> nodes(status.nodes().begin(), status.nodes().end());
+  std::map<std::string, wire::NodeStatus> last;
+  for (const wire::NodeStatus& node : status.nodes()) last[node.name()] = node;
+  std::vector<wire::NodeStatus> nodes;
+  for (const auto& [name, node] : last) nodes.push_back(node);
   std::stable_sort(nodes.begin(), nodes.end(), [](const wire::NodeStatus& a, const wire::NodeStatus& b) {
     const auto key = [](const wire::NodeStatus& node) {
       return std::make_tuple(node.name().substr(0, node.name().find(' ')), node.name().size(), node.name());
@@ -138,7 +143,8 @@ std::vector<wire::NodeStatus> SortedNodes(const wire::JobStatus& status) {
 std::string NodesLine(const wire::JobStatus& status, const TextStyle& style) {
   int alive = 0;
   std::vector<std::string> names;
-  for (const wire::NodeStatus& node : SortedNodes(status)) {
+  const std::vector<wire::NodeStatus> nodes = SortedNodes(status);
+  for (const wire::NodeStatus& node : nodes) {
     alive += node.alive() ? 1 : 0;
     if (!node.alive()) {
       names.push_back(Paint(style, Tone::kBad, absl::StrCat(node.name(), " gone")));
@@ -146,7 +152,7 @@ std::string NodesLine(const wire::JobStatus& status, const TextStyle& style) {
       names.push_back(node.idle() ? absl::StrCat(node.name(), " idle") : node.name());
     }
   }
-  return absl::StrCat(alive, " of ", status.nodes_size(), " nodes alive",
+  return absl::StrCat(alive, " of ", nodes.size(), " nodes alive",
                       names.empty() ? "" : absl::StrCat(": ", absl::StrJoin(names, ", ")));
 }
 

@@ -170,6 +170,16 @@ TEST(ProgressText, RecoveriesHaveALineOfTheirOwn) {
   EXPECT_THAT(StatusPage(status, kPlain), Contains(RecoveryLine(status)));
 }
 
+TEST(ProgressText, DeadNodeWhoseNameAnotherHasIsNotShown) {
+  wire::JobStatus status = RunningStatus();
+  AddNode(&status, "server 1", /*alive=*/false);
+  EXPECT_THAT(LiveFrame(status, kPlain, 80),
+              Contains("3 of 4 nodes alive: server 0, server 1 gone, worker 0, worker 1"));
+  AddNode(&status, "server 1");
+  EXPECT_THAT(LiveFrame(status, kPlain, 80),
+              Contains("4 of 4 nodes alive: server 0, server 1, worker 0, worker 1"));
+}
+
 TEST(ProgressNews, RecoveriesAreNewsAndJoinsAreNot) {
   ProgressNews news;
   wire::JobStatus status;

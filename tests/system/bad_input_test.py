@@ -139,11 +139,12 @@ class BadCommandLines(SystemTest):
             with self.subTest(command=command[0]):
                 self.assert_line([*command, "--absent"], USAGE, "--absent")
 
-    def test_flags_that_are_not_built_are_refused_by_name(self):
+    def test_wrong_plans_of_faults(self):
         path = write_job(self.folder, job(self.data))
-        for flags in (["--resume"], ["--chaos", "plan"]):
-            with self.subTest(flag=flags[0]):
-                self.assert_line(["tessera", "run", path, *flags], USAGE, flags[0])
+        for plan, pattern in (("kil server:1 @step 4", "--chaos:1:1: .*`kill`"), ("kill server:7 @step 4", "--chaos:1:6: "),
+                              ("@none.txt", "none.txt")):
+            with self.subTest(plan=plan):
+                self.assert_line(["tessera", "run", path, "--chaos", plan], USAGE, pattern)
 
     def test_bad_setting(self):
         path = write_job(self.folder, job(self.data))

@@ -1,28 +1,27 @@
-"""Any daemon's death ends the run: one line that names it, exit code 1, nothing left."""
+"""Daemons that were started by hand: whatever dies, is frozen or leaves, the cluster goes on, and says what it did."""
 
-import re
 import signal
 import time
 
 from harness.case import SystemTest
-from harness.job import endless, write_job
-from harness.process import lines_of, named_pid
+from harness.chaos import INTERVAL, LEASE
+from harness.job import job, endless, write_job
+from harness.process import lines_of
 from harness.results import read_summary
 
-LEASE = 2.0
-# From the death to the last exit: the bound of the design, and what a busy machine takes for so many exits.
-BOUND = LEASE + 1.0
-SLACK = 2.0
+# From a death to the first progress after it: the bound of the design, and what a busy machine takes.
+BOUND = float(LEASE[:-1]) + 1.0
+SLACK = 3.0
 
 ONE_EPOCH = r"epoch 1/"
 
 
 class DaemonDeaths(SystemTest):
-    """Daemons that were started by hand."""
 
     def setUp(self):
         super().setUp()
-        self.job = write_job(self.folder, endless(self.data, cluster={"lease": f"{LEASE:g}s"}))
+        self.job = write_job(self.folder, endless(self.data, cluster={"lease": LEASE},
+                                                  checkpoint={"every": f"{INTERVAL} steps"}))
 
     def training_cluster(self):
         """Two servers and two workers in the midst of training."""
@@ -31,90 +30,101 @@ class DaemonDeaths(SystemTest):
         return cluster
 
     def strike(self, cluster, victim, number):
-        """Sends the signal; all others must exit with 1 in time."""
+        """Sends the signal; training must go on without the victim."""
         start = time.monotonic()
         victim.send(number)
-        for process in cluster.processes():
-            if process is not victim:
-                self.assertEqual(process.wait(), 1, f"{process.name}\n{process.out}\n{process.err}")
+        cluster.wait_for_log("training goes on at step")
         elapsed = time.monotonic() - start
-        print(f"  {victim.name}, {signal.Signals(number).name}: all others gone after {elapsed:.2f} s "
+        print(f"  {victim.name}, {signal.Signals(number).name}: training went on after {elapsed:.2f} s "
               f"(lease + 1 s: {BOUND:g} s)", flush=True)
         self.assertLess(elapsed, BOUND + SLACK)
 
-    def assert_named(self, cluster, victim):
-        """The coordinator's last words, and the summary, are one line that names the victim."""
-        lines = lines_of(cluster.coordinator.err)
-        self.assertEqual(len(lines), 1, lines)
-        self.assertTrue(lines[0].startswith("tessera-coordinator: "), lines)
-        self.assertEqual(named_pid(lines[0]), victim.pid, lines)
-        self.assertIn(victim.name.split("-")[0], lines[0])
-        summary = read_summary(cluster.run_folder)
-        self.assertEqual(summary["status"], "failed")
-        self.assertEqual(lines[0], "tessera-coordinator: " + summary["message"])
-        told = [event for event in summary["events"] if event["what"] in ("death", "failure")]
-        self.assertEqual([event["pid"] for event in told], [victim.pid], told)
+    def stop(self, cluster, *dead):
+        """Ends the job; all but the dead leave in order. Returns the summary."""
+        cluster.coordinator.send(signal.SIGTERM)
+        for node in cluster.servers + cluster.workers:
+            if node not in dead:
+                self.assertEqual(node.wait(), 0, f"{node.name}\n{node.out}\n{node.err}")
+        cluster.coordinator.wait()
+        return read_summary(cluster.run_folder)
 
-    def test_killed_server(self):
-        cluster = self.training_cluster()
-        self.strike(cluster, cluster.servers[0], signal.SIGKILL)
-        self.assert_named(cluster, cluster.servers[0])
+    def assert_told(self, summary, what, victim):
+        pids = [event["pid"] for event in summary["events"] if event["what"] == what]
+        self.assertEqual(pids, [victim.pid], summary["events"])
 
-    def test_killed_worker(self):
+    def test_killed_worker_is_replaced_by_the_other(self):
         cluster = self.training_cluster()
         self.strike(cluster, cluster.workers[1], signal.SIGKILL)
-        self.assert_named(cluster, cluster.workers[1])
+        summary = self.stop(cluster, cluster.workers[1])
+        self.assert_told(summary, "death", cluster.workers[1])
+        self.assertEqual(summary["rewinds"], 0)
 
-    def test_frozen_server(self):
+    def test_killed_server_sends_all_back_to_the_checkpoint(self):
         cluster = self.training_cluster()
-        self.strike(cluster, cluster.servers[1], signal.SIGSTOP)
-        self.assert_named(cluster, cluster.servers[1])
+        self.strike(cluster, cluster.servers[0], signal.SIGKILL)
+        summary = self.stop(cluster, cluster.servers[0])
+        self.assert_told(summary, "death", cluster.servers[0])
+        self.assertEqual(summary["rewinds"], 1)
 
-    def test_frozen_worker(self):
+    def check_frozen(self, nodes, index):
         cluster = self.training_cluster()
-        self.strike(cluster, cluster.workers[0], signal.SIGSTOP)
-        self.assert_named(cluster, cluster.workers[0])
+        victim = getattr(cluster, nodes)[index]
+        self.strike(cluster, victim, signal.SIGSTOP)
+        victim.send(signal.SIGCONT)
+        cluster.wait_for_log(rf"\(pid {victim.pid}\b.* joined(.*\n)+.*\(pid {victim.pid}\b.* joined")
+        summary = self.stop(cluster)
+        self.assert_told(summary, "death", victim)
 
-    def test_node_that_wakes_up_after_its_lease_ends_too(self):
-        cluster = self.training_cluster()
-        self.strike(cluster, cluster.workers[0], signal.SIGSTOP)
-        cluster.workers[0].send(signal.SIGCONT)
-        self.assertEqual(cluster.workers[0].wait(), 1)
+    def test_frozen_server_wakes_after_its_lease_and_joins_again(self):
+        self.check_frozen("servers", 1)
 
-    def test_killed_coordinator(self):
-        self.check_coordinator(signal.SIGKILL)
+    def test_frozen_worker_wakes_after_its_lease_and_joins_again(self):
+        self.check_frozen("workers", 0)
 
-    def test_frozen_coordinator(self):
-        self.check_coordinator(signal.SIGSTOP)
+    def test_killed_coordinator_goes_on_with_its_journal(self):
+        path = write_job(self.folder, job(self.data, train={"epochs": 8}, cluster={"lease": LEASE},
+                                          checkpoint={"every": f"{INTERVAL} steps"}), "short.yaml")
+        digest = self.train(path, 1, 1)[0]["weights_digest"]
+        cluster = self.cluster(path, 2, 2).start(2, 2)
+        cluster.wait_for_log(ONE_EPOCH)
+        cluster.coordinator.end()
+        cluster.restart_coordinator()
+        self.assert_all_exit(cluster, 0)
+        summary = read_summary(cluster.run_folder)
+        self.assertEqual(summary["weights_digest"], digest)
+        self.assertEqual(summary["recomputed_steps"], 0)
 
-    def check_coordinator(self, number):
-        cluster = self.training_cluster()
-        self.strike(cluster, cluster.coordinator, number)
-        for node in cluster.servers + cluster.workers:
-            lines = lines_of(node.err)
-            self.assertEqual(len(lines), 1, lines)
-            self.assertRegex(lines[0], r"^tessera-(server|worker): .*coordinator at " +
-                             re.escape(cluster.address()))
+    def test_last_worker_parks_training_until_another_comes(self):
+        cluster = self.cluster(self.job, 1, 1).start(1, 1)
+        cluster.wait_for_log(ONE_EPOCH)
+        cluster.workers[0].end()
+        cluster.wait_for_log("training is parked, .*worker")
+        dead = cluster.workers[0]
+        cluster.start(0, 1)
+        cluster.wait_for_log("training goes on at step")
+        self.stop(cluster, dead)
 
-    def test_worker_that_dies_while_others_are_awaited(self):
+    def test_worker_that_dies_while_others_are_awaited_is_awaited_again(self):
         cluster = self.cluster(self.job, 1, 2).start(1, 1)
         cluster.wait_for_log(r"worker 0 .* joined")
-        self.strike(cluster, cluster.workers[0], signal.SIGKILL)
-        self.assert_named(cluster, cluster.workers[0])
+        dead = cluster.workers[0]
+        dead.end()
+        cluster.wait_for_log(r"waiting for 2 of 2 workers")
+        cluster.start(0, 2)
+        cluster.wait_for_log(ONE_EPOCH)
+        self.stop(cluster, dead)
 
-    def test_terminated_worker_leaves_by_name(self):
+    def test_terminated_worker_leaves_by_name_and_training_goes_on(self):
         cluster = self.training_cluster()
         cluster.workers[0].send(signal.SIGTERM)
         self.assertEqual(cluster.workers[0].wait(), 128 + signal.SIGTERM)
-        self.assertEqual(cluster.coordinator.wait(), 1)
-        self.assert_named(cluster, cluster.workers[0])
+        cluster.wait_for_log("training goes on at step")
+        summary = self.stop(cluster, cluster.workers[0])
+        self.assert_told(summary, "leave", cluster.workers[0])
 
     def test_terminated_coordinator_stops_the_job(self):
         cluster = self.training_cluster()
-        cluster.coordinator.send(signal.SIGTERM)
-        for node in cluster.servers + cluster.workers:
-            self.assertEqual(node.wait(), 0, node.err)
-        cluster.coordinator.wait()
-        summary = read_summary(cluster.run_folder)
+        summary = self.stop(cluster)
         self.assertEqual(summary["status"], "stopped")
         self.assertIn("SIGTERM", summary["message"])
+        self.assertEqual(len(lines_of(cluster.coordinator.err)), 1, cluster.coordinator.err)

@@ -11,6 +11,7 @@ from harness.results import read_summary
 from harness.run import LEASE, Run, RunTest
 
 BOUND = LEASE + 1.0  # of the design, from a death to the end of the run
+INTERRUPTED = 5.0    # how long nodes may take to leave in order
 SLACK = 2.0          # for a busy machine
 
 
@@ -30,35 +31,55 @@ class RunEnds(RunTest):
         self.assertEqual(named_pid(lines[0]), child.pid, lines)
         self.assertIn(os.path.basename(child.command.split()[0]).removeprefix("tessera-"), lines[0])
 
-    def strike(self, program, number):
+    def strike(self, program, number=signal.SIGKILL):
+        """Sends the signal to the first of `program`; it is started again, and training goes on."""
         run = self.endless_run()
         victim = run.child(program)
-        since = time.monotonic()
         os.kill(victim.pid, number)
-        self.assert_ends(run, 1, since)
-        self.assert_one_line_names(run, victim)
-        return run
+        run.wait_for_output(rf"{program.removeprefix('tessera-')}( \d)? was started again \(pid \d+\)")
+        self.assertIn(f"(pid {victim.pid})", run.process.out)
+        epochs = run.epochs()
+        wait_until(lambda: run.epochs() >= epochs + 2, lambda: f"training: {run.process.out}\n{run.process.err}")
+        run.children = children_of(run.process.pid)
+        self.assertEqual(len(run.children), 5, run.children)
+        since = time.monotonic()
+        run.process.send(signal.SIGINT)
+        self.assert_ends(run, 130, since, INTERRUPTED)
+        self.assertEqual(run.process.err, "")
 
-    def assert_summary_says_failed(self, run):
-        self.assertEqual(read_summary(run.run_folder())["status"], "failed")
+    def test_killed_server_is_started_again(self):
+        self.strike("tessera-server")
 
-    def test_killed_server(self):
-        self.assert_summary_says_failed(self.strike("tessera-server", signal.SIGKILL))
+    def test_killed_worker_is_started_again(self):
+        self.strike("tessera-worker")
 
-    def test_killed_worker(self):
-        self.assert_summary_says_failed(self.strike("tessera-worker", signal.SIGKILL))
+    def test_killed_coordinator_is_started_again(self):
+        self.strike("tessera-coordinator")
 
-    def test_killed_coordinator(self):
-        self.strike("tessera-coordinator", signal.SIGKILL)
-
-    def test_frozen_coordinator(self):
+    def test_frozen_coordinator_is_started_again_after_three_leases(self):
         self.strike("tessera-coordinator", signal.SIGSTOP)
 
-    def test_frozen_server(self):
-        self.assert_summary_says_failed(self.strike("tessera-server", signal.SIGSTOP))
+    def test_without_restarts_the_coordinators_death_ends_the_run(self):
+        run = self.endless_run("--no-restart")
+        victim = run.child("tessera-coordinator")
+        since = time.monotonic()
+        os.kill(victim.pid, signal.SIGKILL)
+        self.assert_ends(run, 1, since)
+        self.assert_one_line_names(run, victim)
 
-    def test_frozen_worker(self):
-        self.assert_summary_says_failed(self.strike("tessera-worker", signal.SIGSTOP))
+    def test_without_restarts_the_last_workers_death_ends_the_run(self):
+        run = self.endless_run("--no-restart")
+        first, last = (child for child in run.children if "tessera-worker" in child.command)
+        os.kill(first.pid, signal.SIGKILL)
+        run.wait_for_log("training goes on at step")
+        self.assertIsNone(run.process.child.poll())
+        since = time.monotonic()
+        os.kill(last.pid, signal.SIGKILL)
+        self.assert_ends(run, 1, since, INTERRUPTED)
+        self.assert_one_line_names(run, last)
+        summary = read_summary(run.run_folder())
+        self.assertEqual(summary["status"], "failed")
+        self.assertEqual("tessera: " + summary["message"], lines_of(run.process.err)[0])
 
     def interrupt(self, number):
         run = self.endless_run()

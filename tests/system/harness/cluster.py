@@ -18,6 +18,7 @@ class Cluster:
                      "--run-folder", self.run_folder]
         for setting in (f"cluster.servers={servers}", f"cluster.workers={workers}", *settings):
             arguments += ["--set", setting]
+        self._coordinator_arguments = arguments
         self.servers, self.workers = [], []
         self.coordinator = Process("coordinator", arguments, folder)
 
@@ -42,6 +43,12 @@ class Cluster:
             raise AssertionError(f"the coordinator ended: {self.coordinator.err}")
         with open(path, encoding="utf-8") as file:
             return file.read().strip()
+
+    def restart_coordinator(self):
+        """Starts it again where it was, going on with its journal."""
+        arguments = list(self._coordinator_arguments)
+        arguments[arguments.index("--bind") + 1] = self.address()
+        self.coordinator = Process("coordinator-again", [*arguments, "--resume"], self.folder)
 
     def start(self, servers, workers, flags=()):
         """Starts that many more nodes, with `flags` on each one's command line. Returns self."""

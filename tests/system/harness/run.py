@@ -40,6 +40,15 @@ class Run:
         self.children = children_of(self.process.pid)
         return found
 
+    def wait_for_output(self, pattern):
+        """Waits for a line of the command that matches. Returns the match."""
+        return wait_until(lambda: re.search(pattern, self.process.out),
+                          lambda: f"`{pattern}`: {self.process.out}\n{self.process.err}")
+
+    def epochs(self):
+        """How many epochs' ends the command has told."""
+        return len(re.findall(r"^epoch \d+/", self.process.out, re.MULTILINE))
+
     def child(self, program):
         """The first child that runs `program`."""
         return next(child for child in self.children if os.path.basename(child.command.split()[0]) == program)
