@@ -10,6 +10,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(OpenMP REQUIRED)
+find_package(SQLite3 REQUIRED)
 find_package(PNG REQUIRED)
 
 find_program(CCACHE_PROGRAM ccache)

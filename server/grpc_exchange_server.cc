@@ -90,6 +90,7 @@ struct GrpcExchangeServer::Impl {
   const std::shared_ptr<ParameterService> service;
   TraceRecorder* const recorder;
   OutboxSlot outbox;
+  const std::shared_ptr<InboundLinks> inbound = std::make_shared<InboundLinks>();
   Handler handler;
   std::vector<std::unique_ptr<CompletionThread>> threads;
   std::unique_ptr<Listener> listener;
@@ -101,7 +102,8 @@ struct GrpcExchangeServer::Impl {
 class GrpcExchangeServer::Connection : public ExchangeConnection {
  public:
   Connection(Impl* impl, CompletionThread* thread)
-      : ExchangeConnection(thread, [impl] { return impl->outbox.Get(); }),
+      : ExchangeConnection(
+            thread, [impl] { return impl->outbox.Get(); }, impl->inbound),
         impl_(impl),
         thread_(thread),
         stream_(&context_) {}

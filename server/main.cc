@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   options.threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, 4);
   const auto describe = [&](CLI::App* app) {
     tessera::AddCoordinatorOption(app, &options.coordinator);
+    tessera::AddPatienceOption(app, &options.patience);
     app->add_option("--threads", options.threads, "threads that serve the workers' streams")
         ->check(CLI::Range(1, 64))
         ->capture_default_str();

@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/rpc/cluster_map.h"
-#include "common/rpc/node_agent.h"
 #include "common/shared_memory/outbox.h"
 #include "common/starting_weights.h"
 #include "common/status.h"
@@ -101,7 +100,7 @@ std::shared_ptr<TensorMemory> ShareVersions(size_t bytes, GrpcExchangeServer* se
 absl::Status Serve(NodeAgent* agent, ParameterService* service, GrpcExchangeServer* server,
                    TraceRecorder* recorder) {
   TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
-  TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap());
+  TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap(/*after_term=*/0));
   TESSERA_ASSIGN_OR_RETURN(const ShardLayout layout, LayoutFromMap(map));
   if (recorder != nullptr) recorder->NameShards(layout);
   TESSERA_ASSIGN_OR_RETURN(const std::vector<ShardId> held, ShardsOf(map, agent->index()));
@@ -112,6 +111,7 @@ absl::Status Serve(NodeAgent* agent, ParameterService* service, GrpcExchangeServ
       std::unique_ptr<ParameterStore> store,
       MakeStore(job, layout, map.steps_per_epoch(), UnitsOf(map), held, map.shard_digests(), version_memory));
   service->Open(std::move(store), map.term());
+  agent->Adopted(map);
   spdlog::info("{} holds {} of {} shards", agent->name(), held.size(), layout.shards().size());
   return agent->WaitForEnd();
 }
@@ -154,6 +154,7 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
                            GrpcExchangeServer::Start(options.listen, service, options.threads, trace.recorder()));
   NodeOptions node;
   node.coordinator = options.coordinator;
+  node.patience = options.patience;
   node.kind = wire::SERVER;
   node.address = server->address();
   node.give_up = [signals] { return signals->received() != 0; };
@@ -162,8 +163,8 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
   agent->set_progress_source([service](wire::HeartbeatRequest* request) { FillProgress(*service, request); });
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
-  const absl::Status status = agent->Conclude(
-      Serve(agent.get(), service.get(), server.get(), trace.recorder()), /*lost_node_id=*/0);
+  const absl::Status status =
+      agent->Conclude(Serve(agent.get(), service.get(), server.get(), trace.recorder()));
   signals->Watch({});
   agent->Leave();  // first: who sees the streams end then finds the reason at the coordinator
   server->Shutdown();

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/rpc/listener.h"
+#include "common/rpc/node_agent.h"
 #include "common/shard_layout.h"
 #include "common/signal_watcher.h"
 #include "config/job_spec.h"
@@ -16,7 +17,8 @@
 namespace tessera {
 
 struct ServerNodeOptions {
-  std::string coordinator;  // host:port
+  std::string coordinator;  // host:port, several separated by commas
+  absl::Duration patience = kDefaultPatience;
   ListenOptions listen;
   int threads = 1;  // completion queues
   std::string trace_file;  // where the trace goes, or ""

@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   double emulated_ms = 0;
   const auto describe = [&](CLI::App* app) {
     tessera::AddCoordinatorOption(app, &options.coordinator);
+    tessera::AddPatienceOption(app, &options.patience);
     tessera::AddTraceOption(app, &options.trace_file);
     app->add_option("--slowdown", options.pace.slowdown,
                     "Take so many times as long for every minibatch, to study what a slow worker does")

@@ -2,7 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <atomic>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -10,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/rpc/cluster_map.h"
 #include "common/rpc/exchange_client.h"
-#include "common/rpc/node_agent.h"
 #include "common/shared_memory/outbox.h"
 #include "common/status.h"
 #include "common/trace/process_trace.h"
@@ -166,9 +164,9 @@ TrainerOptions OptionsOf(const JobPlan& plan, ReplicaRange local) {
   return options;
 }
 
-// Trains this worker's replicas to the end. `lost_node` gets the id of a server whose connection broke.
+// Trains this worker's replicas to the end.
 absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap& map,
-                   const std::vector<ReplicaId>& replicas, std::atomic<int>* lost_node) {
+                   const std::vector<ReplicaId>& replicas) {
   const JobPlan& plan = training->plan;
   const TrainerOptions options = OptionsOf(plan, {replicas.front(), replicas.back()});
   const std::shared_ptr<Outbox> outbox = MakeOutbox(plan, options);
@@ -179,7 +177,6 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ParameterClient> client,
                            ParameterClient::Create({agent->name(), map.term(), options.may_be_dropped},
                                                    plan.layout, Servers(map, traces), weights));
-  client->set_on_lost([lost_node](const ServerPeer& peer) { *lost_node = peer.node_id; });
   // The agent's threads may still be in these calls when we return: they share what they touch.
   agent->set_on_end([client](absl::Status end) {
     client->Fail(end.ok() ? absl::CancelledError("the job was stopped") : end);
@@ -196,7 +193,7 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   const auto trainer = std::make_shared<Trainer>(
       options, parts, [agent](Clock clock, absl::Span<const EvaluationChunk> chunks) {
         agent->ReportProgress();
-        return chunks.empty() ? absl::OkStatus() : agent->ReportEvaluation(EvaluationReport(clock, chunks));
+        return chunks.empty() ? absl::OkStatus() : agent->QueueEvaluation(EvaluationReport(clock, chunks));
       });
   agent->set_progress_source([trainer, client, outbox](wire::HeartbeatRequest* request) {
     FillHeartbeat(*trainer, *client, outbox.get(), request);
@@ -217,12 +214,12 @@ absl::Status Train(NodeAgent* agent, Training* training, const wire::ClusterMap&
   return status;
 }
 
-absl::Status Work(NodeAgent* agent, const PaceOptions& pace, TraceRecorder* recorder,
-                  std::atomic<int>* lost_node) {
+absl::Status Work(NodeAgent* agent, const PaceOptions& pace, TraceRecorder* recorder) {
   TESSERA_ASSIGN_OR_RETURN(const JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
   TESSERA_ASSIGN_OR_RETURN(Training training, Prepare(job, pace, recorder));
-  TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap());
+  TESSERA_ASSIGN_OR_RETURN(const wire::ClusterMap map, agent->WaitForMap(/*after_term=*/0));
   TESSERA_RETURN_IF_ERROR(CheckSameData(training.plan, map));
+  agent->Adopted(map);
   const std::vector<ReplicaId> replicas = ReplicasOf(map, agent->index());
   if (replicas.empty()) {
     spdlog::info("{} has no replica to run and stays idle", agent->name());
@@ -234,7 +231,7 @@ absl::Status Work(NodeAgent* agent, const PaceOptions& pace, TraceRecorder* reco
                  pace.emulated_step > absl::ZeroDuration() ? ", and compute nothing" : "");
   }
   spdlog::info("{} runs replicas {}..{}", agent->name(), replicas.front(), replicas.back());
-  return Train(agent, &training, map, replicas, lost_node);
+  return Train(agent, &training, map, replicas);
 }
 
 }  // namespace
@@ -243,6 +240,7 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
   TESSERA_ASSIGN_OR_RETURN(ProcessTrace trace, ProcessTrace::Create(options.trace_file));
   NodeOptions node;
   node.coordinator = options.coordinator;
+  node.patience = options.patience;
   node.kind = wire::WORKER;
   node.fingerprint = cpu::MachineFingerprint();
   node.give_up = [signals] { return signals->received() != 0; };
@@ -250,9 +248,8 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
   spdlog::info("{} joined", agent->name());
   signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
 
-  std::atomic<int> lost_node{0};
-  const absl::Status own = Work(agent.get(), options.pace, trace.recorder(), &lost_node);
-  const absl::Status status = agent->Conclude(own, lost_node);
+  const absl::Status own = Work(agent.get(), options.pace, trace.recorder());
+  const absl::Status status = agent->Conclude(own);
   signals->Watch({});
   agent->Leave();
   const absl::Status traced = trace.Write(agent->name());

@@ -4,13 +4,15 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/rpc/node_agent.h"
 #include "common/signal_watcher.h"
 #include "worker/paced_executor.h"
 
 namespace tessera {
 
 struct WorkerNodeOptions {
-  std::string coordinator;  // host:port
+  std::string coordinator;  // host:port, several separated by commas
+  absl::Duration patience = kDefaultPatience;
   PaceOptions pace;         // to study slow workers
   std::string trace_file;   // where the trace goes, or ""
 };

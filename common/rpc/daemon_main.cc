@@ -5,10 +5,13 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "common/protocol.h"
 #include "common/rpc/address.h"
 #include "common/rpc/process_tuning.h"
+#include "common/units.h"
 
 namespace tessera {
 
@@ -19,10 +22,35 @@ std::string CheckAddress(const std::string& text) {
   return std::string(ParseHostPort(text).status().message());
 }
 
+std::string CheckAddresses(const std::string& text) {
+  for (const std::string& address : std::vector<std::string>(absl::StrSplit(text, ','))) {
+    if (std::string wrong = CheckAddress(address); !wrong.empty()) return wrong;
+  }
+  return "";
+}
+
+std::string CheckDuration(const std::string& text) {
+  return std::string(ParseDuration(text).status().message());
+}
+
 }  // namespace
 
-void AddCoordinatorOption(CLI::App* app, std::string* address) {
-  app->add_option("--coordinator", *address, "HOST:PORT of the coordinator")->required()->check(CheckAddress);
+void AddCoordinatorOption(CLI::App* app, std::string* addresses) {
+  app->add_option("--coordinator", *addresses,
+                  "HOST:PORT of the coordinator; several, separated by commas, are tried in turn")
+      ->required()
+      ->check(CheckAddresses);
+}
+
+void AddPatienceOption(CLI::App* app, absl::Duration* patience) {
+  const auto set = [patience](const std::string& text) {
+    *patience = ParseDuration(text).value_or(*patience);
+  };
+  app->add_option_function<std::string>(
+         "--patience", set, "How long the coordinator may be away before this node gives up, as 30s or 10m")
+      ->check(CheckDuration)
+      ->type_name("TIME")
+      ->default_str(absl::FormatDuration(*patience));
 }
 
 void AddListenOptions(CLI::App* app, ListenOptions* options) {
@@ -33,8 +61,9 @@ void AddListenOptions(CLI::App* app, ListenOptions* options) {
 }
 
 void AddTraceOption(CLI::App* app, std::string* path) {
-  app->add_option("--trace", *path,
-                  "where a trace of what this node did when goes at its end, as JSON for Perfetto or chrome://tracing")
+  app->add_option(
+         "--trace", *path,
+         "where a trace of what this node did when goes at its end, as JSON for Perfetto or chrome://tracing")
       ->type_name("FILE");
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "common/rpc/listener.h"
 #include "common/signal_watcher.h"
 
@@ -23,8 +24,10 @@ int DaemonMain(int argc, char** argv, const std::string& name, const std::string
 
 // Adds --bind and --advertise.
 void AddListenOptions(CLI::App* app, ListenOptions* options);
-// Adds --coordinator, required.
-void AddCoordinatorOption(CLI::App* app, std::string* address);
+// Adds --coordinator, required: one address or several, separated by commas.
+void AddCoordinatorOption(CLI::App* app, std::string* addresses);
+// Adds --patience.
+void AddPatienceOption(CLI::App* app, absl::Duration* patience);
 // Adds --trace.
 void AddTraceOption(CLI::App* app, std::string* path);
 

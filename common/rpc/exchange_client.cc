@@ -16,8 +16,10 @@ constexpr char kExchangeMethod[] = "/tessera.wire.ParameterService/Exchange";
 
 class ExchangeClient::Connection : public ExchangeConnection {
  public:
-  Connection(CompletionThread* thread, const std::string& address, std::shared_ptr<Outbox> outbox)
-      : ExchangeConnection(thread, [outbox = std::move(outbox)] { return outbox; }),
+  Connection(CompletionThread* thread, const std::string& address, std::shared_ptr<Outbox> outbox,
+             std::shared_ptr<InboundLinks> inbound)
+      : ExchangeConnection(
+            thread, [outbox = std::move(outbox)] { return outbox; }, std::move(inbound)),
         queue_(thread->queue()),
         stub_(CreateChannel(address)),
         stream_(stub_.PrepareCall(&context_, kExchangeMethod, queue_)) {}
@@ -70,7 +72,7 @@ ExchangeClient::~ExchangeClient() {
 
 std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address, std::shared_ptr<ExchangeReceiver> receiver,
                                                      const ExchangeTrace& trace) {
-  auto connection = std::make_shared<Connection>(&thread_, address, outbox_);
+  auto connection = std::make_shared<Connection>(&thread_, address, outbox_, inbound_);
   connection->set_receiver(std::move(receiver));
   connection->set_trace(trace);
   {

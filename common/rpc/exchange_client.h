@@ -6,6 +6,7 @@
 
 #include "common/exchange.h"
 #include "common/rpc/completion_thread.h"
+#include "common/shared_memory/inbound_links.h"
 #include "common/shared_memory/outbox.h"
 #include "common/trace/exchange_trace.h"
 
@@ -27,6 +28,7 @@ class ExchangeClient {
  private:
   class Connection;
   const std::shared_ptr<Outbox> outbox_;
+  const std::shared_ptr<InboundLinks> inbound_ = std::make_shared<InboundLinks>();
   CompletionThread thread_;
   Mutex mutex_;
   std::vector<std::weak_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);

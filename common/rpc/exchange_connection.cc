@@ -37,8 +37,9 @@ void ExchangeConnection::Operation::OnComplete(bool ok) {
   (connection.get()->*handler_)(ok);
 }
 
-ExchangeConnection::ExchangeConnection(CompletionThread* thread, SharedMemoryLink::OutboxSource outbox)
-    : thread_(thread), link_(std::move(outbox)) {
+ExchangeConnection::ExchangeConnection(CompletionThread* thread, SharedMemoryLink::OutboxSource outbox,
+                                       std::shared_ptr<InboundLinks> inbound)
+    : thread_(thread), link_(std::move(outbox), std::move(inbound)) {
   thread_->Attach();
 }
 

@@ -56,7 +56,9 @@ class ExchangeConnection : public ExchangeSender,
   };
 
   // `outbox` is where tensors may lie that need not be sent as bytes (SharedMemoryLink); null: there is none.
-  ExchangeConnection(CompletionThread* thread, SharedMemoryLink::OutboxSource outbox);
+  // `inbound` is shared by all connections of the client or server.
+  ExchangeConnection(CompletionThread* thread, SharedMemoryLink::OutboxSource outbox,
+                     std::shared_ptr<InboundLinks> inbound);
   ~ExchangeConnection() override;
 
   // The call is up: reading and writing begin.

@@ -20,8 +20,17 @@ namespace tessera {
 namespace {
 
 constexpr absl::Duration kCallTimeout = absl::Seconds(2);
-constexpr absl::Duration kShortestCall = absl::Milliseconds(50);
+constexpr absl::Duration kShortestCall = absl::Milliseconds(100);
 constexpr absl::Duration kWaitSlice = absl::Seconds(5);
+constexpr absl::Duration kLongestWait = absl::Seconds(60);  // of a wait that another thread ends
+// Between two heartbeats, whatever is asked for.
+constexpr absl::Duration kShortestInterval = absl::Milliseconds(10);
+constexpr absl::Duration kFirstDelay = absl::Milliseconds(50);
+constexpr absl::Duration kLongestDelay = absl::Seconds(1);
+constexpr absl::Duration kLongestMapDelay = absl::Milliseconds(200);
+// Heartbeats in a row without an answer: one may get lost.
+constexpr int kAway = 2;
+constexpr char kEvicted[] = "tessera/evicted";  // names a payload of a status
 
 std::string NewIncarnation() {
   std::random_device device;
@@ -34,14 +43,13 @@ std::string HostName() {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "unknown";
 }
 
+// Cancelled: by a coordinator that ends; unknown: by gRPC, when the connection broke at an odd moment.
 bool MayRetry(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsCancelled(status) ||
+         absl::IsUnknown(status);
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<NodeAgent>> NodeAgent::Join(const NodeOptions& options) {
-  auto stub = wire::CoordinatorService::NewStub(CreateChannel(options.coordinator));
+wire::RegisterRequest Introduction(const NodeOptions& options) {
   wire::RegisterRequest request;
   request.set_protocol_version(kProtocolVersion);
   request.set_build_version(kBuildVersion);
@@ -51,18 +59,33 @@ absl::StatusOr<std::unique_ptr<NodeAgent>> NodeAgent::Join(const NodeOptions& op
   request.set_pid(getpid());
   request.set_incarnation(NewIncarnation());
   request.set_fingerprint(options.fingerprint);
+  return request;
+}
 
+absl::Status EvictedStatus(absl::string_view why) {
+  absl::Status status = absl::NotFoundError(why);
+  status.SetPayload(kEvicted, absl::Cord());
+  return status;
+}
+
+}  // namespace
+
+bool NodeAgent::Evicted(const absl::Status& status) { return status.GetPayload(kEvicted).has_value(); }
+
+absl::StatusOr<std::unique_ptr<NodeAgent>> NodeAgent::Join(const NodeOptions& options) {
+  auto link = std::make_unique<CoordinatorLink>(options.coordinator);
+  const wire::RegisterRequest request = Introduction(options);
   const absl::Time start = absl::Now();
-  Backoff backoff(absl::Milliseconds(50), absl::Seconds(1));
+  Backoff backoff(kFirstDelay, kLongestDelay);
   absl::Time next_line = start + absl::Seconds(2);
   while (true) {
     grpc::ClientContext context;
     SetDeadline(&context, kCallTimeout);
     wire::RegisterReply reply;
-    const absl::Status status = FromGrpcStatus(stub->Register(&context, request, &reply));
+    const absl::Status status = FromGrpcStatus(link->stub()->Register(&context, request, &reply));
     if (status.ok()) {
       return std::unique_ptr<NodeAgent>(
-          new NodeAgent(options, std::move(stub), request.incarnation(), std::move(reply)));
+          new NodeAgent(options, std::move(link), request.incarnation(), std::move(reply)));
     }
     if (!MayRetry(status)) return status;
     if (options.give_up && options.give_up()) return absl::CancelledError("interrupted by a signal");
@@ -78,19 +101,23 @@ absl::StatusOr<std::unique_ptr<NodeAgent>> NodeAgent::Join(const NodeOptions& op
       next_line = absl::Now() + kWaitSlice;
     }
     backoff.Wait();
+    link->TryNext();
   }
 }
 
-NodeAgent::NodeAgent(NodeOptions options, std::unique_ptr<wire::CoordinatorService::Stub> stub,
-                     std::string incarnation, wire::RegisterReply registration)
+NodeAgent::NodeAgent(NodeOptions options, std::unique_ptr<CoordinatorLink> link, std::string incarnation,
+                     wire::RegisterReply registration)
     : options_(std::move(options)),
-      stub_(std::move(stub)),
+      link_(std::move(link)),
       incarnation_(std::move(incarnation)),
       registration_(std::move(registration)),
       name_(absl::StrCat(options_.kind == wire::SERVER ? "server " : "worker ", registration_.index())),
       lease_(absl::Milliseconds(registration_.lease_ms())),
+      interval_(std::max(absl::Milliseconds(registration_.heartbeat_ms()), kShortestInterval)),
+      renewed_(absl::Now()),
+      report_delay_(kFirstDelay),
       jitter_(std::random_device{}()) {
-  thread_ = std::thread([this] { RunHeartbeats(); });
+  thread_ = std::thread([this] { Run(); });
 }
 
 NodeAgent::~NodeAgent() {
@@ -120,62 +147,183 @@ void NodeAgent::set_on_end(std::function<void(absl::Status)> on_end) {
   if (on_end) on_end(std::move(status));
 }
 
-absl::Duration NodeAgent::NextDelay() {
-  // +-10 %, so that the heartbeats of many nodes do not march in step.
-  std::uniform_real_distribution<double> factor(0.9, 1.1);
-  return absl::Milliseconds(std::max<int64_t>(registration_.heartbeat_ms(), 10)) * factor(jitter_);
+void NodeAgent::set_on_new_term(std::function<void(int64_t)> on_new_term) {
+  MutexLock lock(&mutex_);
+  on_new_term_ = std::move(on_new_term);
+  changed_.NotifyAll();
 }
 
-void NodeAgent::RunHeartbeats() {
-  absl::Time renewed = absl::Now();
-  absl::Time next = absl::Now();
+void NodeAgent::set_on_checkpoint(std::function<void(Clock)> on_checkpoint) {
+  MutexLock lock(&mutex_);
+  on_checkpoint_ = std::move(on_checkpoint);
+  changed_.NotifyAll();
+}
+
+Clock NodeAgent::checkpoint_clock() {
+  MutexLock lock(&mutex_);
+  return checkpoint_clock_;
+}
+
+absl::Duration NodeAgent::CallTimeout() const { return std::clamp(lease_ / 3, kShortestCall, kCallTimeout); }
+
+double NodeAgent::Jitter() { return std::uniform_real_distribution<double>(0.9, 1.1)(jitter_); }
+
+void NodeAgent::Run() {
   while (true) {
-    {
-      MutexLock lock(&mutex_);
-      while (!stopping_ && !ended_ && absl::Now() < next)
-        changed_.WaitWithTimeout(&mutex_, next - absl::Now());
-      if (stopping_ || ended_) return;
+    switch (WaitForWork()) {
+      case Work::kNothing:
+        return;
+      case Work::kNews:
+        TellNews();
+        break;
+      case Work::kHeartbeat:
+        Renew();
+        break;
+      case Work::kReport:
+        DeliverReport();
+        break;
     }
-    const absl::Duration left = std::max(renewed + lease_ - absl::Now(), kShortestCall);
-    const absl::Status status = Heartbeat(/*leaving=*/false, left);
-    if (status.ok()) {
-      renewed = absl::Now();
-    } else if (!MayRetry(status)) {
-      End(Annotate(status,
-                   absl::StrCat("the coordinator at ", options_.coordinator, " refused a heartbeat")));
-    } else if (absl::Now() >= renewed + lease_) {
-      End(absl::UnavailableError(absl::StrCat("lost the coordinator at ", options_.coordinator,
-                                              ": no answer for ", absl::FormatDuration(lease_), " (",
-                                              status.message(), ")")));
-    }
-    next = std::min(absl::Now() + NextDelay(), renewed + lease_);
   }
 }
 
-absl::Status NodeAgent::Heartbeat(bool leaving, absl::Duration timeout) {
+NodeAgent::Work NodeAgent::WaitForWork() {
+  MutexLock lock(&mutex_);
+  while (true) {
+    if (stopping_ || ended_) return Work::kNothing;
+    if (IsNewTermLocked() || IsNewCheckpointLocked()) return Work::kNews;
+    const absl::Time now = absl::Now();
+    absl::Time next = HeartbeatAtLocked();
+    if (now >= next) return Work::kHeartbeat;
+    if (!reports_.empty()) {
+      if (now >= next_report_) return Work::kReport;
+      next = std::min(next, next_report_);
+    }
+    changed_.WaitWithTimeout(&mutex_, next - now);
+  }
+}
+
+absl::Time NodeAgent::HeartbeatAtLocked() const {
+  if (!poked_ || unanswered_ > 0) return next_heartbeat_;
+  return std::min(next_heartbeat_, last_heartbeat_ + kShortestInterval);
+}
+
+bool NodeAgent::IsNewTermLocked() const {
+  return on_new_term_ != nullptr && newest_term_ > std::max(adopted_term_, announced_term_);
+}
+
+bool NodeAgent::IsNewCheckpointLocked() const {
+  return on_checkpoint_ != nullptr && checkpoint_clock_ != 0 && checkpoint_clock_ != announced_checkpoint_;
+}
+
+bool NodeAgent::Pause(absl::Duration time) {
+  const absl::Time deadline = absl::Now() + time;
+  MutexLock lock(&mutex_);
+  while (!ended_ && !stopping_ && absl::Now() < deadline)
+    changed_.WaitWithTimeout(&mutex_, deadline - absl::Now());
+  return !ended_ && !stopping_;
+}
+
+void NodeAgent::TellNews() {
+  std::function<void(int64_t)> on_new_term;
+  std::function<void(Clock)> on_checkpoint;
+  int64_t term = 0;
+  Clock clock = 0;
+  {
+    MutexLock lock(&mutex_);
+    if (IsNewTermLocked()) {
+      on_new_term = on_new_term_;
+      term = announced_term_ = newest_term_;
+    }
+    if (IsNewCheckpointLocked()) {
+      on_checkpoint = on_checkpoint_;
+      clock = announced_checkpoint_ = checkpoint_clock_;
+    }
+  }
+  if (on_new_term) on_new_term(term);
+  if (on_checkpoint) on_checkpoint(clock);
+}
+
+void NodeAgent::Renew() {
+  const absl::Status status = Heartbeat(/*leaving=*/false);
+  if (status.ok()) {
+    OnRenewed();
+  } else if (MayRetry(status)) {
+    OnUnanswered(status);
+  } else {
+    End(Annotate(status, absl::StrCat("the coordinator at ", link_->address(), " refused a heartbeat")));
+  }
+}
+
+void NodeAgent::OnRenewed() {
+  renewed_ = absl::Now();
+  MutexLock lock(&mutex_);
+  if (unanswered_ >= kAway) spdlog::info("the coordinator is back, at {}", link_->address());
+  unanswered_ = 0;
+  next_heartbeat_ =
+      renewed_ + (told_interval_ > absl::ZeroDuration() ? told_interval_ : interval_ * Jitter());
+}
+
+void NodeAgent::OnUnanswered(const absl::Status& status) {
+  const std::string address = link_->address();
+  link_->TryNext();
+  const absl::Time now = absl::Now();
+  if (now >= renewed_ + options_.patience) {
+    return End(absl::UnavailableError(
+        absl::StrCat("lost the coordinator at ", options_.coordinator, ": no answer for ",
+                     absl::FormatDuration(options_.patience), " (", status.message(), ")")));
+  }
+  MutexLock lock(&mutex_);
+  if (++unanswered_ == kAway)
+    spdlog::warn("the coordinator at {} is away: {}", address, std::string(status.message()));
+  const absl::Duration most = std::clamp(lease_ / 3, std::min(interval_, kLongestDelay), kLongestDelay);
+  const absl::Duration delay = std::min(interval_ * (1 << std::min(unanswered_ - 1, 10)), most);
+  next_heartbeat_ = std::min(now + delay * Jitter(), renewed_ + options_.patience);
+}
+
+wire::HeartbeatRequest NodeAgent::NewHeartbeat() {
   wire::HeartbeatRequest request;
   request.set_node_id(registration_.node_id());
   request.set_incarnation(incarnation_);
-  request.set_leaving(leaving);
   std::function<void(wire::HeartbeatRequest*)> source;
   {
     MutexLock lock(&mutex_);
+    poked_ = false;
+    last_heartbeat_ = absl::Now();
+    request.set_term(adopted_term_);
+    request.set_rewind(adopted_rewind_);
     source = progress_source_;
   }
   if (source) source(&request);
-  grpc::ClientContext context;
-  SetDeadline(&context, std::min({kCallTimeout, lease_ / 3, timeout}));
-  wire::HeartbeatReply reply;
-  TESSERA_RETURN_IF_ERROR(FromGrpcStatus(stub_->Heartbeat(&context, request, &reply)));
-  if (!leaving) OnPhase(reply);
-  return absl::OkStatus();
+  return request;
 }
 
-void NodeAgent::OnPhase(const wire::HeartbeatReply& reply) {
+absl::Status NodeAgent::Heartbeat(bool leaving) {
+  wire::HeartbeatRequest request = NewHeartbeat();
+  request.set_leaving(leaving);
+  grpc::ClientContext context;
+  SetDeadline(&context, CallTimeout());
+  wire::HeartbeatReply reply;
+  const absl::Status status = FromGrpcStatus(link_->stub()->Heartbeat(&context, request, &reply));
+  if (leaving) return status;
+  if (status.ok()) OnReply(reply);
+  if (absl::IsNotFound(status)) {
+    End(EvictedStatus(absl::StrCat("the coordinator at ", link_->address(), " has given up on ", name_, ": ",
+                                   status.message())));
+  }
+  return status;
+}
+
+void NodeAgent::OnReply(const wire::HeartbeatReply& reply) {
   {
     MutexLock lock(&mutex_);
     phase_ = reply.phase();
     waiting_for_ = reply.message();
+    newest_term_ = std::max(newest_term_, reply.term());
+    checkpoint_clock_ = reply.checkpoint_clock();
+    if (checkpoint_clock_ == 0) announced_checkpoint_ = 0;
+    told_interval_ = reply.next_heartbeat_ms() > 0
+                         ? std::max(absl::Milliseconds(reply.next_heartbeat_ms()), kShortestInterval)
+                         : absl::ZeroDuration();
     changed_.NotifyAll();
   }
   if (reply.phase() == wire::FAILED) End(absl::AbortedError(reply.message()));
@@ -197,108 +345,193 @@ void NodeAgent::End(absl::Status status) {
 
 void NodeAgent::Interrupt(absl::Status reason) { End(std::move(reason)); }
 
-absl::StatusOr<wire::ClusterMap> NodeAgent::WaitForMap() {
-  absl::Time next_line = absl::Now() + kWaitSlice;
-  {
-    MutexLock lock(&mutex_);
-    while (!ended_ && phase_ == wire::WAITING) {
-      changed_.WaitWithTimeout(&mutex_, kWaitSlice);
-      if (ended_ || phase_ != wire::WAITING || absl::Now() < next_line) continue;
-      spdlog::info("{}", waiting_for_);
-      next_line = absl::Now() + 6 * kWaitSlice;
-    }
-    if (ended_) return end_status_.ok() ? absl::CancelledError("the job is over") : end_status_;
-  }
-  Backoff backoff(absl::Milliseconds(50), absl::Seconds(1));
+absl::Status NodeAgent::EndLocked() const {
+  return end_status_.ok() ? absl::CancelledError("the job is over") : end_status_;
+}
+
+absl::StatusOr<wire::ClusterMap> NodeAgent::WaitForMap(int64_t after_term) {
+  TESSERA_RETURN_IF_ERROR(AwaitTerm(after_term));
+  absl::Duration delay = kFirstDelay;
   while (true) {
-    grpc::ClientContext context;
-    SetDeadline(&context, kCallTimeout);
-    wire::GetClusterMapRequest request;
-    request.set_node_id(registration_.node_id());
-    request.set_incarnation(incarnation_);
-    wire::ClusterMap map;
-    const absl::Status status = FromGrpcStatus(stub_->GetClusterMap(&context, request, &map));
-    if (status.ok()) return map;
-    if (!MayRetry(status)) return status;
-    {
-      MutexLock lock(&mutex_);
-      if (ended_) return end_status_.ok() ? absl::CancelledError("the job is over") : end_status_;
-    }
-    backoff.Wait();
+    absl::StatusOr<wire::ClusterMap> map = FetchMap();
+    if (map.ok() && map->term() > after_term) return map;
+    if (!map.ok() && absl::IsNotFound(map.status())) Poke();  // the heartbeat tells
+    if (!map.ok() && !MayRetry(map.status()) && !absl::IsNotFound(map.status())) return map.status();
+    if (!Pause(delay)) break;
+    delay = std::min(2 * delay, kLongestMapDelay);
   }
+  MutexLock lock(&mutex_);
+  return EndLocked();
+}
+
+absl::Status NodeAgent::AwaitTerm(int64_t after_term) {
+  MutexLock lock(&mutex_);
+  absl::Time next_line = absl::Now() + kWaitSlice;
+  while (!ended_ && newest_term_ <= after_term) {
+    changed_.WaitWithTimeout(&mutex_, kWaitSlice);
+    if (ended_ || phase_ != wire::WAITING || waiting_for_.empty() || absl::Now() < next_line) continue;
+    spdlog::info("{}", waiting_for_);
+    next_line = absl::Now() + 6 * kWaitSlice;
+  }
+  return ended_ ? EndLocked() : absl::OkStatus();
+}
+
+absl::StatusOr<wire::ClusterMap> NodeAgent::FetchMap() {
+  grpc::ClientContext context;
+  SetDeadline(&context, kCallTimeout);
+  wire::GetClusterMapRequest request;
+  request.set_node_id(registration_.node_id());
+  request.set_incarnation(incarnation_);
+  wire::ClusterMap map;
+  TESSERA_RETURN_IF_ERROR(FromGrpcStatus(link_->stub()->GetClusterMap(&context, request, &map)));
+  return map;
+}
+
+void NodeAgent::Adopted(const wire::ClusterMap& map) {
+  MutexLock lock(&mutex_);
+  adopted_term_ = map.term();
+  adopted_rewind_ = map.rewind();
+  poked_ = true;
+  changed_.NotifyAll();
+}
+
+void NodeAgent::Poke() {
+  MutexLock lock(&mutex_);
+  poked_ = true;
+  changed_.NotifyAll();
 }
 
 absl::Status NodeAgent::WaitForEnd() {
   MutexLock lock(&mutex_);
-  while (!ended_)
-    changed_.WaitWithTimeout(&mutex_, absl::Seconds(60));  // the heartbeat thread bounds the wait
+  while (!ended_) changed_.WaitWithTimeout(&mutex_, kLongestWait);  // the heartbeat thread bounds the wait
   return end_status_;
 }
 
-void NodeAgent::ReportProgress() { Heartbeat(/*leaving=*/false, kCallTimeout).IgnoreError(); }
-
-absl::Status NodeAgent::ReportEvaluation(wire::ReportEvaluationRequest request) {
-  request.set_node_id(registration_.node_id());
-  request.set_incarnation(incarnation_);
-  Backoff backoff(absl::Milliseconds(50), absl::Seconds(1));
-  while (true) {
-    grpc::ClientContext context;
-    SetDeadline(&context, kCallTimeout);
-    wire::ReportEvaluationReply reply;
-    const absl::Status status = FromGrpcStatus(stub_->ReportEvaluation(&context, request, &reply));
-    if (status.ok() || !MayRetry(status)) return status;
-    {
-      MutexLock lock(&mutex_);
-      if (ended_) return end_status_.ok() ? absl::CancelledError("the job is over") : end_status_;
-    }
-    backoff.Wait();
+void NodeAgent::ReportProgress() {
+  {
+    MutexLock lock(&mutex_);
+    if (ended_ || unanswered_ > 0) return;
   }
+  Heartbeat(/*leaving=*/false).IgnoreError();
 }
 
-absl::Status NodeAgent::Conclude(absl::Status own, int lost_node_id) {
-  if (own.ok()) return own;
-  bool ended = false;
+absl::Status NodeAgent::QueueEvaluation(wire::ReportEvaluationRequest request) {
+  MutexLock lock(&mutex_);
+  TESSERA_RETURN_IF_ERROR(refused_evaluation_);
+  if (ended_) return EndLocked();
+  QueueLocked(std::move(request));
+  return absl::OkStatus();
+}
+
+void NodeAgent::ReportCheckpoint(wire::ReportCheckpointRequest request) {
+  MutexLock lock(&mutex_);
+  if (!ended_) QueueLocked(std::move(request));
+}
+
+void NodeAgent::QueueLocked(ReportQueue::Request request) {
+  if (!reports_.Add(std::move(request)))
+    spdlog::warn("{} reports wait for the coordinator: the oldest is lost", ReportQueue::kMost);
+  changed_.NotifyAll();
+}
+
+absl::Status NodeAgent::FlushReports() {
+  MutexLock lock(&mutex_);
+  while (!ended_ && !reports_.empty()) changed_.WaitWithTimeout(&mutex_, kLongestWait);
+  TESSERA_RETURN_IF_ERROR(refused_evaluation_);
+  return ended_ && !reports_.empty() ? EndLocked() : absl::OkStatus();
+}
+
+void NodeAgent::DeliverReport() {
+  ReportQueue::Report report;
   {
     MutexLock lock(&mutex_);
-    ended = ended_;
+    if (reports_.empty()) return;
+    report = reports_.front();
   }
-  const bool answered = ended || Heartbeat(/*leaving=*/false, kCallTimeout).ok();
+  const absl::Status status = Send(report);
+  // Not found: this node is declared dead, which the next heartbeat tells.
+  const bool settled = !MayRetry(status) && !absl::IsNotFound(status);
+  if (settled && !status.ok()) OnRefused(report, status);
+  MutexLock lock(&mutex_);
+  if (settled) {
+    reports_.Remove(report.number);
+    report_delay_ = kFirstDelay;
+    next_report_ = absl::InfinitePast();
+  } else {
+    next_report_ = absl::Now() + report_delay_ * Jitter();
+    report_delay_ = std::min(2 * report_delay_, kLongestDelay);
+  }
+  changed_.NotifyAll();
+}
+
+absl::Status NodeAgent::Send(const ReportQueue::Report& report) {
+  grpc::ClientContext context;
+  SetDeadline(&context, CallTimeout());
+  const std::shared_ptr<CoordinatorLink::Stub> stub = link_->stub();
+  if (auto* evaluation = std::get_if<wire::ReportEvaluationRequest>(&report.request)) {
+    wire::ReportEvaluationRequest request = *evaluation;
+    request.set_node_id(registration_.node_id());
+    request.set_incarnation(incarnation_);
+    wire::ReportEvaluationReply reply;
+    return FromGrpcStatus(stub->ReportEvaluation(&context, request, &reply));
+  }
+  wire::ReportCheckpointRequest request = std::get<wire::ReportCheckpointRequest>(report.request);
+  request.set_node_id(registration_.node_id());
+  request.set_incarnation(incarnation_);
+  wire::ReportCheckpointReply reply;
+  return FromGrpcStatus(stub->ReportCheckpoint(&context, request, &reply));
+}
+
+void NodeAgent::OnRefused(const ReportQueue::Report& report, const absl::Status& status) {
+  const std::string why(status.message());
+  if (auto* checkpoint = std::get_if<wire::ReportCheckpointRequest>(&report.request)) {
+    return spdlog::warn("the coordinator refused the checkpoint at step {}: {}", checkpoint->clock(), why);
+  }
+  const int64_t clock = std::get<wire::ReportEvaluationRequest>(report.request).clock();
+  if (absl::IsFailedPrecondition(status)) {
+    return spdlog::info("the evaluation at step {} is of another rewind, and dropped: {}", clock, why);
+  }
+  MutexLock lock(&mutex_);
+  refused_evaluation_ = Annotate(status, absl::StrCat("the evaluation at step ", clock, " was refused"));
+}
+
+absl::Status NodeAgent::Conclude(absl::Status own) {
+  if (own.ok()) return own;
+  ReportProgress();  // whose answer may be the end
   {
     MutexLock lock(&mutex_);
-    // A lost peer beside a silent coordinator: it may be the coordinator that died, and the peer that noticed
-    // it first.
-    const absl::Time deadline = absl::Now() + lease_ + kCallTimeout;
-    while (!answered && absl::IsUnavailable(own) && !ended_ && absl::Now() < deadline) {
-      changed_.WaitWithTimeout(&mutex_, deadline - absl::Now());
-    }
     if (ended_) return end_status_;
   }
-  ReportFailure(own, lost_node_id);
+  ReportFailure(own);
   return own;
 }
 
-bool NodeAgent::coordinator_lost() {
-  MutexLock lock(&mutex_);
-  return absl::IsUnavailable(end_status_);
-}
-
-void NodeAgent::ReportFailure(const absl::Status& failure, int lost_node_id) {
+void NodeAgent::ReportFailure(const absl::Status& failure) {
   wire::ReportFailureRequest request;
   request.set_node_id(registration_.node_id());
   request.set_incarnation(incarnation_);
   request.set_message(PrintableLine(failure.message()));
-  request.set_lost_node_id(lost_node_id);
-  grpc::ClientContext context;
-  SetDeadline(&context, kCallTimeout);
-  wire::ReportFailureReply reply;
-  const absl::Status status = FromGrpcStatus(stub_->ReportFailure(&context, request, &reply));
+  const absl::Time deadline = absl::Now() + lease_ + kCallTimeout;
+  absl::Duration delay = kFirstDelay;
+  absl::Status status;
+  do {
+    grpc::ClientContext context;
+    SetDeadline(&context, kCallTimeout);
+    wire::ReportFailureReply reply;
+    status = FromGrpcStatus(link_->stub()->ReportFailure(&context, request, &reply));
+    if (!MayRetry(status)) break;
+    delay = std::min(2 * delay, kLongestDelay);
+  } while (absl::Now() < deadline && Pause(delay));
   if (!status.ok())
     spdlog::warn("the coordinator did not take the report of a failure: {}", std::string(status.message()));
 }
 
 void NodeAgent::Leave() {
-  if (coordinator_lost()) return;
-  const absl::Status status = Heartbeat(/*leaving=*/true, kCallTimeout);
+  {
+    MutexLock lock(&mutex_);
+    if (absl::IsUnavailable(end_status_) || Evicted(end_status_)) return;  // no call is worth its timeout
+  }
+  const absl::Status status = Heartbeat(/*leaving=*/true);
   if (!status.ok()) spdlog::info("left without a word to the coordinator: {}", std::string(status.message()));
 }
 

@@ -89,6 +89,8 @@ void AddShared(const SharedMemoryHeader& shared, wire::ShardHeader* header) {
     offer->set_fd(shared.offer->fd);
     offer->set_bytes(shared.offer->bytes);
     offer->set_token(shared.offer->token);
+    offer->set_link(shared.offer->link);
+    offer->set_reader(shared.offer->reader);
   }
   header->set_shared_memory_mapped(shared.mapped);
   for (const SequenceRange& consumed : shared.consumed) {
@@ -96,6 +98,10 @@ void AddShared(const SharedMemoryHeader& shared, wire::ShardHeader* header) {
     range->set_first(consumed.first);
     range->set_last(consumed.last);
   }
+  header->mutable_shared_memory_withheld_links()->Add(shared.withheld_links.begin(),
+                                                      shared.withheld_links.end());
+  header->mutable_shared_memory_released_links()->Add(shared.released_links.begin(),
+                                                      shared.released_links.end());
   if (shared.tensor.has_value()) {
     wire::SharedTensorReference* tensor = header->mutable_shared_tensor();
     tensor->set_sequence(shared.tensor->sequence);
@@ -108,12 +114,16 @@ SharedMemoryHeader SharedFrom(const wire::ShardHeader& header) {
   SharedMemoryHeader shared;
   if (header.has_shared_memory()) {
     const wire::SharedMemoryOffer& offer = header.shared_memory();
-    shared.offer = {offer.pid(), offer.fd(), offer.bytes(), offer.token()};
+    shared.offer = {offer.pid(), offer.fd(), offer.bytes(), offer.token(), offer.link(), offer.reader()};
   }
   shared.mapped = header.shared_memory_mapped();
   for (const wire::SequenceRange& range : header.shared_memory_consumed()) {
     shared.consumed.push_back({range.first(), range.last()});
   }
+  shared.withheld_links.assign(header.shared_memory_withheld_links().begin(),
+                               header.shared_memory_withheld_links().end());
+  shared.released_links.assign(header.shared_memory_released_links().begin(),
+                               header.shared_memory_released_links().end());
   if (header.has_shared_tensor()) {
     const wire::SharedTensorReference& tensor = header.shared_tensor();
     shared.tensor = {tensor.sequence(), tensor.offset(), tensor.bytes()};

@@ -18,6 +18,8 @@ struct SharedMemoryOffer {
   int32_t fd = -1;     // of the segment, in that process
   uint64_t bytes = 0;  // of the whole segment
   std::string token;   // kTokenBytes that only the segment's first page tells too
+  uint64_t link = 0;   // random: what the sender calls this link, until its last tensor has been dropped
+  uint64_t reader = 0;  // InboundLinks::id of the sender, which knows what it still reads
 };
 
 // A tensor in the sender's segment, in place of its bytes.
@@ -42,6 +44,12 @@ struct SharedMemoryHeader {
   static constexpr size_t kMostRanges = 1024;
   std::vector<SequenceRange> consumed;
   std::optional<SharedTensorReference> tensor;
+  // Links of the sender's to the same reader that are closed: does anybody there still read what came over
+  // them? At most kMostLinks are asked about and not answered.
+  static constexpr size_t kMostLinks = 256;
+  std::vector<uint64_t> withheld_links;
+  // Links that the peer asked about, of which nobody here reads anything any more; each is answered once.
+  std::vector<uint64_t> released_links;
 };
 
 }  // namespace tessera

@@ -10,8 +10,17 @@
 namespace tessera {
 
 // Tensors are dropped in any order, and some are held for a whole step: each is told by itself.
+// The link is in use while this is there.
 class Inbox::Consumption {
  public:
+  Consumption(std::shared_ptr<InboundLinks> links, int64_t pid, uint64_t link)
+      : links_(std::move(links)), pid_(pid), link_(link) {
+    links_->Add(pid_, link_);
+  }
+  ~Consumption() { links_->Remove(pid_, link_); }
+  Consumption(const Consumption&) = delete;
+  Consumption& operator=(const Consumption&) = delete;
+
   void Add(uint64_t sequence) {
     MutexLock lock(&mutex_);
     untold_.insert(sequence);
@@ -34,6 +43,9 @@ class Inbox::Consumption {
   }
 
  private:
+  const std::shared_ptr<InboundLinks> links_;
+  const int64_t pid_;
+  const uint64_t link_;
   Mutex mutex_;  // a leaf: nothing is called under it
   std::set<uint64_t> untold_ ABSL_GUARDED_BY(mutex_);
 };
@@ -53,8 +65,9 @@ class Inbox::Tensor {
   const uint64_t sequence_;
 };
 
-Inbox::Inbox(std::shared_ptr<const SegmentView> view)
-    : view_(std::move(view)), consumption_(std::make_shared<Consumption>()) {}
+Inbox::Inbox(std::shared_ptr<const SegmentView> view, std::shared_ptr<InboundLinks> links, uint64_t link)
+    : view_(std::move(view)),
+      consumption_(std::make_shared<Consumption>(std::move(links), peer()->pid(), link)) {}
 
 absl::StatusOr<TensorBytes::Piece> Inbox::Take(const SharedTensorReference& tensor) {
   if (tensor.sequence != taken_ + 1) {

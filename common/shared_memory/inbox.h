@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/shared_memory/header.h"
+#include "common/shared_memory/inbound_links.h"
 #include "common/shared_memory/segment_view.h"
 #include "common/tensor_bytes.h"
 
@@ -15,7 +16,8 @@ namespace tessera {
 // Not thread-safe; but the pieces that it gives may be dropped by any thread, also after it is gone.
 class Inbox {
  public:
-  explicit Inbox(std::shared_ptr<const SegmentView> view);
+  // `links` has the link `link` of the segment's owner until this is gone and all that it gave is dropped.
+  Inbox(std::shared_ptr<const SegmentView> view, std::shared_ptr<InboundLinks> links, uint64_t link);
 
   // The tensor in place; it may be held for long (TensorBytes::Piece::lasting). It counts as consumed when
   // the last copy of the piece is dropped. Errors: kInvalidArgument, those of SegmentView::Find; a sequence

@@ -8,7 +8,8 @@
 
 namespace tessera {
 
-SharedMemoryLink::SharedMemoryLink(OutboxSource source) : source_(std::move(source)) {}
+SharedMemoryLink::SharedMemoryLink(OutboxSource source, std::shared_ptr<InboundLinks> inbound)
+    : source_(std::move(source)), inbound_(std::move(inbound)) {}
 
 SharedMemoryHeader SharedMemoryLink::OnSend(ExchangeMessage* message) {
   SharedMemoryHeader header;
@@ -19,6 +20,8 @@ SharedMemoryHeader SharedMemoryLink::OnSend(ExchangeMessage* message) {
   if (!inbox_.has_value()) return header;
   header.mapped = std::exchange(announce_, false);
   header.consumed = inbox_->TakeConsumed();
+  header.released_links = TakeReleased();
+  if (peer_maps_) header.withheld_links = AskAboutWithheld();
   header.tensor = Refer(message->tensor);
   if (header.tensor.has_value()) message->tensor = TensorBytes();
   return header;
@@ -34,11 +37,15 @@ void SharedMemoryLink::Greet(SharedMemoryHeader* header) {
   if (answers && !Map(*peer_offer_)) return;
   outbox_ = std::move(outbox);
   header->offer = outbox_->segment()->offer();
+  header->offer->link = link_;
+  header->offer->reader = inbound_->id();
   header->mapped = answers;
 }
 
 std::optional<SharedTensorReference> SharedMemoryLink::Refer(const TensorBytes& tensor) {
-  if (!peer_maps_ || tensor.pieces().size() != 1 || under_way_.size() == kMostUnderWay) return std::nullopt;
+  if (!peer_maps_ || crowded_ || tensor.pieces().size() != 1 || under_way_.size() == kMostUnderWay) {
+    return std::nullopt;
+  }
   const TensorBytes::Piece& piece = tensor.pieces().front();
   const std::optional<uint64_t> offset = outbox_->segment()->OffsetOf(piece.bytes);
   if (!offset.has_value()) return std::nullopt;
@@ -55,6 +62,7 @@ absl::Status SharedMemoryLink::OnReceive(const SharedMemoryHeader& header, Excha
     if (!std::exchange(peer_maps_, true)) TellShared();
   }
   for (const SequenceRange& consumed : header.consumed) TESSERA_RETURN_IF_ERROR(Release(consumed));
+  TESSERA_RETURN_IF_ERROR(OnClosedLinks(header));
   if (!header.tensor.has_value()) return absl::OkStatus();
   if (!inbox_.has_value() || message->tensor.size_bytes() > 0) {
     return absl::InvalidArgumentError("a tensor in shared memory that was not agreed on");
@@ -63,6 +71,49 @@ absl::Status SharedMemoryLink::OnReceive(const SharedMemoryHeader& header, Excha
   outbox_->CountShared(piece.bytes.size());
   message->tensor.Append(std::move(piece));
   return absl::OkStatus();
+}
+
+std::vector<uint64_t> SharedMemoryLink::AskAboutWithheld() {
+  std::vector<uint64_t> questions;
+  if (outbox_->withholdings() == withholdings_ && !crowded_) return questions;
+  const uint64_t withholdings = outbox_->withholdings();
+  const std::vector<uint64_t> withheld = outbox_->LinksWithheldFrom(reader_);
+  crowded_ = withheld.size() >= SharedMemoryHeader::kMostLinks;
+  for (const uint64_t link : withheld) {
+    if (asked_.size() == SharedMemoryHeader::kMostLinks) return questions;  // the others another time
+    if (asked_.insert(link).second) questions.push_back(link);
+  }
+  withholdings_ = withholdings;
+  return questions;
+}
+
+std::vector<uint64_t> SharedMemoryLink::TakeReleased() {
+  std::vector<uint64_t> released;
+  for (auto link = questioned_.begin(); link != questioned_.end();) {
+    if (inbound_->Contains(reader_.process->pid(), *link)) {
+      ++link;
+      continue;
+    }
+    released.push_back(*link);
+    link = questioned_.erase(link);
+  }
+  return released;
+}
+
+absl::Status SharedMemoryLink::OnClosedLinks(const SharedMemoryHeader& header) {
+  for (const uint64_t link : header.released_links) {
+    if (asked_.erase(link) == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("it has released link ", link, " in shared memory, which it was not asked about"));
+    }
+    outbox_->Release(reader_, link);
+  }
+  if (header.withheld_links.empty()) return absl::OkStatus();
+  if (!inbox_.has_value())
+    return absl::InvalidArgumentError("it asks about links of a memory that is not shared");
+  questioned_.insert(header.withheld_links.begin(), header.withheld_links.end());
+  if (questioned_.size() <= SharedMemoryHeader::kMostLinks) return absl::OkStatus();
+  return absl::InvalidArgumentError("it asks about too many links in shared memory at once");
 }
 
 absl::Status SharedMemoryLink::Release(const SequenceRange& tensors) {
@@ -101,8 +152,8 @@ absl::Status SharedMemoryLink::OnHello(const SharedMemoryHeader& header) {
 bool SharedMemoryLink::Map(const SharedMemoryOffer& offer) {
   absl::StatusOr<std::shared_ptr<const SegmentView>> view = SegmentView::Open(offer);
   if (view.ok()) {
-    inbox_.emplace(*std::move(view));
-    peer_pid_ = offer.pid;
+    inbox_.emplace(*std::move(view), inbound_, offer.link);
+    reader_ = {inbox_->peer(), offer.reader};
   } else {
     news_ = absl::StrCat("tensors go over TCP, no memory is shared: ", view.status().message());
   }
@@ -110,7 +161,7 @@ bool SharedMemoryLink::Map(const SharedMemoryOffer& offer) {
 }
 
 void SharedMemoryLink::TellShared() {
-  news_ = absl::StrCat("tensors from and to process ", peer_pid_, " go through shared memory");
+  news_ = absl::StrCat("tensors from and to process ", reader_.process->pid(), " go through shared memory");
 }
 
 std::string SharedMemoryLink::TakeNews() { return std::exchange(news_, {}); }
@@ -118,7 +169,7 @@ std::string SharedMemoryLink::TakeNews() { return std::exchange(news_, {}); }
 void SharedMemoryLink::Close() {
   std::vector<std::shared_ptr<const void>> unread;
   for (auto& [sequence, tensor] : std::exchange(under_way_, {})) unread.push_back(std::move(tensor));
-  if (!unread.empty()) outbox_->Withhold(inbox_->peer(), std::move(unread));
+  if (!unread.empty()) outbox_->Withhold(reader_, link_, std::move(unread));
   peer_maps_ = false;
   inbox_.reset();
 }

@@ -15,24 +15,41 @@ absl::StatusOr<std::shared_ptr<Outbox>> Outbox::Create(size_t tensor_bytes) {
 
 Outbox::Outbox(std::shared_ptr<SharedSegment> segment) : segment_(std::move(segment)) {}
 
-void Outbox::Withhold(std::shared_ptr<const PeerProcess> peer,
-                      std::vector<std::shared_ptr<const void>> tensors) {
+void Outbox::Withhold(const Reader& reader, uint64_t link, std::vector<std::shared_ptr<const void>> tensors) {
   if (!tensors.empty()) {
     MutexLock lock(&mutex_);
-    withheld_.push_back({std::move(peer), std::move(tensors)});
+    withheld_.push_back({reader, link, std::move(tensors)});
     any_withheld_ = true;
+    ++withholdings_;
   }
   ReleaseDead();
 }
 
+std::vector<uint64_t> Outbox::LinksWithheldFrom(const Reader& reader) const {
+  std::vector<uint64_t> links;
+  MutexLock lock(&mutex_);
+  for (const Withheld& held : withheld_) {
+    if (held.Is(reader)) links.push_back(held.link);
+  }
+  return links;
+}
+
+void Outbox::Release(const Reader& reader, uint64_t link) {
+  ReleaseIf([&](const Withheld& held) { return held.link == link && held.Is(reader); });
+}
+
 void Outbox::ReleaseDead() {
   if (!any_withheld_) return;
+  ReleaseIf([](const Withheld& held) { return !held.reader.process->IsAlive(); });
+}
+
+void Outbox::ReleaseIf(const std::function<bool(const Withheld&)>& is_free) {
   std::vector<Withheld> released;
   MutexLock lock(&mutex_);
-  const auto dead = std::partition(withheld_.begin(), withheld_.end(),
-                                   [](const Withheld& held) { return held.peer->IsAlive(); });
-  released.assign(std::make_move_iterator(dead), std::make_move_iterator(withheld_.end()));
-  withheld_.erase(dead, withheld_.end());
+  const auto free = std::partition(withheld_.begin(), withheld_.end(),
+                                   [&](const Withheld& held) { return !is_free(held); });
+  released.assign(std::make_move_iterator(free), std::make_move_iterator(withheld_.end()));
+  withheld_.erase(free, withheld_.end());
   any_withheld_ = !withheld_.empty();
 }
 

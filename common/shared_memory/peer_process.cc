@@ -20,7 +20,7 @@ absl::StatusOr<std::shared_ptr<const PeerProcess>> PeerProcess::Open(int64_t pid
   if (!process.valid()) {
     return absl::UnavailableError(absl::StrCat("process ", pid, ": ", std::strerror(errno)));
   }
-  return std::shared_ptr<const PeerProcess>(new PeerProcess(std::move(process)));
+  return std::shared_ptr<const PeerProcess>(new PeerProcess(pid, std::move(process)));
 }
 
 bool PeerProcess::IsAlive() const {

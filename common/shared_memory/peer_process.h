@@ -16,11 +16,14 @@ class PeerProcess {
   // Errors: kUnavailable, no such process, or a kernel before 5.3.
   static absl::StatusOr<std::shared_ptr<const PeerProcess>> Open(int64_t pid);
 
+  // Tells it from every other process that lives.
+  int64_t pid() const { return pid_; }
   // False once all its threads have ended.
   bool IsAlive() const;
 
  private:
-  explicit PeerProcess(FileDescriptor process) : process_(std::move(process)) {}
+  PeerProcess(int64_t pid, FileDescriptor process) : pid_(pid), process_(std::move(process)) {}
+  const int64_t pid_;
   const FileDescriptor process_;
 };
 

@@ -382,6 +382,31 @@ TEST_P(Exchange, TensorsGoThroughSharedMemoryWhereBothEndsHaveIt) {
   EXPECT_EQ(service_->stats().pushed_bytes + service_->stats().pulled_bytes, bytes);
 }
 
+TEST_P(Exchange, ReconnectsWithWeightsHeldOrUnderWayLeaveNoMemoryWithheld) {
+  Start(Store(1));
+  std::vector<ExchangeMessage> held;
+  for (int i = 0; i < 20; ++i) {
+    Client client = Connect();
+    ASSERT_EQ(client.peer->WaitForMessages(1).size(), 1u);
+    client.sender->Send(Push(0, {0, 0}, 0, kLength, 1.0f));  // the same again: the server answers each
+    const std::vector<ExchangeMessage> messages = client.peer->WaitForMessages(2);
+    ASSERT_EQ(messages.size(), 2u);
+    held.push_back(messages.back());
+    for (int k = 0; k < 5; ++k) client.sender->Send(Read(1, 0, 0));
+    client.sender->Close(absl::CancelledError("the test reconnects"));
+    EXPECT_EQ(client.peer->WaitForEnd().code(), absl::StatusCode::kCancelled);
+  }
+  held.clear();
+  Client last = Connect();
+  size_t answers = 1;
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  do {  // the server notices the ends in its own time
+    last.sender->Send(Read(0, 0, 0));
+    ASSERT_EQ(last.peer->WaitForMessages(++answers).size(), answers);
+  } while (outbox_->withheld() > 0 && absl::Now() < deadline);
+  EXPECT_EQ(outbox_->withheld(), 0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Transports, Exchange,
                          ::testing::Values(Kind::kGrpc, Kind::kGrpcSharedMemory, Kind::kInProcess),
                          [](const auto& info) {

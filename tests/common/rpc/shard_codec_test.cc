@@ -81,10 +81,12 @@ TEST(ShardCodec, WhatIsEncodedIsAnOrdinaryProtobufMessage) {
 
 TEST(ShardCodec, WhatIsSaidOfSharedMemoryTravelsInTheHeader) {
   SharedMemoryHeader said;
-  said.offer = {4711, 9, uint64_t{1} << 40, std::string("0123456789\0abcde", 16)};
+  said.offer = {4711, 9, uint64_t{1} << 40, std::string("0123456789\0abcde", 16), ~uint64_t{0}, 12};
   said.mapped = true;
   said.consumed = {{1, 7}, {9, ~uint64_t{0}}};
   said.tensor = {3, uint64_t{1} << 33, 4000};
+  said.withheld_links = {1, ~uint64_t{0}};
+  said.released_links = {5};
   ExchangeMessage push = MakePush(MakeTensor(1));
   push.tensor = TensorBytes();
   SharedMemoryHeader heard;
@@ -94,6 +96,10 @@ TEST(ShardCodec, WhatIsSaidOfSharedMemoryTravelsInTheHeader) {
   EXPECT_EQ(heard.offer->fd, said.offer->fd);
   EXPECT_EQ(heard.offer->bytes, said.offer->bytes);
   EXPECT_EQ(heard.offer->token, said.offer->token);
+  EXPECT_EQ(heard.offer->link, said.offer->link);
+  EXPECT_EQ(heard.offer->reader, said.offer->reader);
+  EXPECT_EQ(heard.withheld_links, said.withheld_links);
+  EXPECT_EQ(heard.released_links, said.released_links);
   EXPECT_TRUE(heard.mapped);
   EXPECT_EQ(heard.consumed, said.consumed);
   EXPECT_EQ(heard.tensor->sequence, said.tensor->sequence);
@@ -102,7 +108,7 @@ TEST(ShardCodec, WhatIsSaidOfSharedMemoryTravelsInTheHeader) {
 
   ASSERT_TRUE(DecodeMessage(EncodeMessage(push), &heard).ok());
   EXPECT_FALSE(heard.offer.has_value() || heard.mapped || !heard.consumed.empty() ||
-               heard.tensor.has_value());
+               heard.tensor.has_value() || !heard.withheld_links.empty() || !heard.released_links.empty());
 }
 
 TEST(ShardCodec, AnyGrpcClientsMessageIsReadWhereverItsSlicesAreCut) {

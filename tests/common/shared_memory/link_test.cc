@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,10 +30,12 @@ ExchangeMessage Message(MessageKind kind, TensorBytes tensor = {}) {
 
 // One end of a connection, with a pool of its outbox.
 struct End {
-  explicit End(std::shared_ptr<Outbox> box)
+  explicit End(std::shared_ptr<Outbox> box,
+               std::shared_ptr<InboundLinks> links = std::make_shared<InboundLinks>())
       : outbox(std::move(box)),
+        inbound(std::move(links)),
         pool(0, outbox == nullptr ? nullptr : outbox->segment()),
-        link([outbox = outbox] { return outbox; }) {}
+        link([outbox = outbox] { return outbox; }, inbound) {}
 
   std::shared_ptr<TensorBuffer> Tensor(float value) {
     std::shared_ptr<TensorBuffer> tensor = pool.Take(kFloats);
@@ -52,6 +55,7 @@ struct End {
   }
 
   std::shared_ptr<Outbox> outbox;
+  std::shared_ptr<InboundLinks> inbound;
   BufferPool pool;
   SharedMemoryLink link;
 };
@@ -303,6 +307,183 @@ TEST_F(Link, APieceMayBeDroppedAfterTheConnectionIsOver) {
   received.tensor = TensorBytes();
 }
 
+// A connection, of which a test makes several between the same two processes.
+struct Connection {
+  Connection(End* client_before, End* server_before)
+      : client(client_before->outbox, client_before->inbound),
+        server(server_before->outbox, server_before->inbound) {
+    Deliver(&client, &server, MessageKind::kHello);
+    Deliver(&server, &client, MessageKind::kHello);
+    Deliver(&client, &server);
+  }
+  // One message without a tensor.
+  static void Deliver(End* from, End* to, MessageKind kind = MessageKind::kCredit) {
+    ExchangeMessage message = Message(kind);
+    const absl::Status received = to->link.OnReceive(from->Send(Message(kind)), &message);
+    EXPECT_TRUE(received.ok()) << received;
+  }
+  // The server asks, and the client answers.
+  void Talk() {
+    Deliver(&server, &client);
+    Deliver(&client, &server);
+  }
+  TensorBytes SendTensor(float value) {
+    ExchangeMessage message = Message(MessageKind::kWeights);
+    EXPECT_TRUE(client.link.OnReceive(server.SendTensor(value), &message).ok());
+    return message.tensor;
+  }
+  void Close() {
+    client.link.Close();
+    server.link.Close();
+  }
+
+  End client;
+  End server;
+};
+
+TEST_F(Link, WhatIsHeldOverAConnectionsEndIsFreeWhenItIsDropped) {
+  Connection first(&client_, &server_);
+  TensorBytes held = first.SendTensor(5);
+  first.SendTensor(6);  // read at once, and not told
+  first.Close();
+  EXPECT_EQ(server_.Room(), kTensors - 2);
+  Connection second(&client_, &server_);
+  second.Talk();
+  EXPECT_EQ(server_.Room(), kTensors - 2) << "one of them is still read";
+  held = TensorBytes();
+  EXPECT_EQ(server_.Room(), kTensors - 2) << "nothing has been told";
+  second.Talk();
+  EXPECT_EQ(server_.Room(), kTensors);
+  EXPECT_EQ(server_.outbox->withheld(), 0u);
+  EXPECT_EQ(client_.inbound->size(), 1u) << "the second";
+}
+
+TEST_F(Link, AThousandReconnectsWithTensorsUnderWayAndHeldCostNoMemory) {
+  TensorBytes held;
+  for (int i = 0; i < 1000; ++i) {
+    Connection connection(&client_, &server_);
+    connection.Talk();
+    ASSERT_GE(server_.Room(), 2u) << "reconnect " << i;
+    TensorBytes next = connection.SendTensor(1);
+    connection.server.SendTensor(2);  // never arrives
+    connection.Close();
+    held = std::move(next);  // over the next connection
+  }
+  held = TensorBytes();
+  Connection last(&client_, &server_);
+  last.Talk();
+  EXPECT_EQ(server_.Room(), kTensors);
+  EXPECT_EQ(client_.inbound->size(), 1u);
+}
+
+TEST_F(Link, WhatComesOverALinkThatThePeerHasNotSeenEndIsNotFree) {
+  Connection first(&client_, &server_);
+  const SharedMemoryHeader late = first.server.SendTensor(5);
+  first.server.link.Close();
+  Connection second(&client_, &server_);
+  second.Talk();
+  EXPECT_EQ(server_.Room(), kTensors - 1);
+  Received(late, &first.client);  // it comes, and is dropped
+  second.Talk();
+  EXPECT_EQ(server_.Room(), kTensors - 1) << "more may come";
+  first.client.link.Close();
+  second.Talk();
+  EXPECT_EQ(server_.Room(), kTensors);
+}
+
+TEST_F(Link, AnAnswerThatIsLostWithItsLinkIsAskedForAgain) {
+  Connection first(&client_, &server_);
+  first.SendTensor(5);
+  first.Close();
+  Connection second(&client_, &server_);
+  Connection::Deliver(&second.server, &second.client);
+  EXPECT_FALSE(second.client.Send(Message(MessageKind::kCredit)).released_links.empty()) << "and is lost";
+  second.Close();
+  Connection third(&client_, &server_);
+  third.Talk();
+  EXPECT_EQ(server_.Room(), kTensors);
+}
+
+TEST_F(Link, ALinkThatEndsLaterThanTheNextBeganIsAskedAboutToo) {
+  Connection first(&client_, &server_);
+  Connection second(&client_, &server_);
+  second.Talk();
+  first.SendTensor(5);
+  first.Close();
+  second.Talk();
+  EXPECT_EQ(server_.Room(), kTensors);
+}
+
+TEST_F(Link, AnotherReaderIsNotAskedAndFreesNothing) {
+  Connection first(&client_, &server_);
+  const TensorBytes held = first.SendTensor(5);
+  first.Close();
+  End stranger(MakeOutbox());
+  Connection second(&stranger, &server_);
+  EXPECT_TRUE(second.server.Send(Message(MessageKind::kCredit)).withheld_links.empty());
+  Connection third(&client_, &server_);
+  const SharedMemoryHeader question = third.server.Send(Message(MessageKind::kCredit));
+  ASSERT_EQ(question.withheld_links.size(), 1u);
+  SharedMemoryHeader lie;
+  lie.released_links = question.withheld_links;
+  ExpectBad(Deliver(lie, &second.server), "not asked about");
+  EXPECT_EQ(server_.Room(), kTensors - 1);
+}
+
+TEST_F(Link, AskingAboutTooManyLinksIsABadMessage) {
+  SharedMemoryHeader question;
+  question.withheld_links = {7};
+  ExpectBad(Deliver(question, &server_), "not shared");
+  Connection connection(&client_, &server_);
+  EXPECT_TRUE(Deliver(question, &connection.server).ok());
+  EXPECT_EQ(connection.server.Send(Message(MessageKind::kCredit)).released_links, question.withheld_links)
+      << "what is not known is not read";
+  question.withheld_links.resize(SharedMemoryHeader::kMostLinks + 1);
+  std::iota(question.withheld_links.begin(), question.withheld_links.end(), 1);
+  ExpectBad(Deliver(question, &connection.server), "too many");
+}
+
+TEST_F(Link, APeerFromWhichTooMuchIsWithheldGetsBytesUntilItIsDropped) {
+  std::vector<TensorBytes> held;
+  const TensorBytes version(server_.Tensor(1));  // one for all
+  for (size_t i = 0; i < SharedMemoryHeader::kMostLinks; ++i) {
+    Connection connection(&client_, &server_);
+    ExchangeMessage message = Message(MessageKind::kWeights);
+    const SharedMemoryHeader header = connection.server.Send(Message(MessageKind::kWeights, version));
+    ASSERT_TRUE(header.tensor.has_value()) << i;
+    ASSERT_TRUE(connection.client.link.OnReceive(header, &message).ok());
+    held.push_back(message.tensor);
+    connection.Close();
+  }
+  Connection last(&client_, &server_);
+  last.Talk();
+  EXPECT_FALSE(last.server.Send(Message(MessageKind::kWeights, version)).tensor.has_value());
+  held.pop_back();
+  last.Talk();
+  EXPECT_TRUE(last.server.Send(Message(MessageKind::kWeights, version)).tensor.has_value());
+}
+
+TEST(Outbox, ReleasesALinkForTheReaderThatItWasWithheldFromAlone) {
+  const auto outbox = MakeOutbox();
+  BufferPool pool(0, outbox->segment());
+  Child child;
+  const Outbox::Reader reader{*PeerProcess::Open(getpid()), 1};
+  const Outbox::Reader same{*PeerProcess::Open(getpid()), 1};
+  const Outbox::Reader other_process{*PeerProcess::Open(child.pid()), 1};
+  const Outbox::Reader other_reader{reader.process, 2};
+  outbox->Withhold(reader, 7, {pool.Take(kFloats)});
+  outbox->Withhold(reader, 8, {pool.Take(kFloats)});
+  EXPECT_EQ(outbox->LinksWithheldFrom(same), (std::vector<uint64_t>{7, 8}));
+  for (const Outbox::Reader& other : {other_process, other_reader}) {
+    EXPECT_TRUE(outbox->LinksWithheldFrom(other).empty());
+    outbox->Release(other, 7);
+  }
+  EXPECT_EQ(outbox->withheld(), 2u);
+  outbox->Release(same, 7);
+  EXPECT_EQ(outbox->LinksWithheldFrom(reader), (std::vector<uint64_t>{8}));
+  EXPECT_EQ(outbox->withheld(), 1u);
+}
+
 TEST_F(Link, WhatAPeerMayStillReadIsNotUsedAnewAfterTheConnectionIsOver) {
   Agree();
   const ExchangeMessage received = Received(client_.SendTensor(5), &server_);
@@ -315,8 +496,8 @@ TEST(Outbox, ReleasesWhatIsWithheldOnceThePeerHasDied) {
   const auto outbox = MakeOutbox();
   BufferPool pool(0, outbox->segment());
   Child peer;
-  outbox->Withhold(*PeerProcess::Open(peer.pid()), {pool.Take(kFloats), pool.Take(kFloats)});
-  outbox->Withhold(*PeerProcess::Open(getpid()), {pool.Take(kFloats)});
+  outbox->Withhold({*PeerProcess::Open(peer.pid()), 1}, 1, {pool.Take(kFloats), pool.Take(kFloats)});
+  outbox->Withhold({*PeerProcess::Open(getpid()), 2}, 2, {pool.Take(kFloats)});
   outbox->ReleaseDead();
   EXPECT_EQ(outbox->withheld(), 3u);
   peer.Kill();
