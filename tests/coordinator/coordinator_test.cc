@@ -199,7 +199,7 @@ TEST_F(CoordinatorTest, EveryMinibatchOfAnAsynchronousJobIsAnUpdate) {
 }
 
 TEST_F(CoordinatorTest, AFailedCollectionFailsTheJobAndNamesTheServer) {
-  collected_ = absl::UnavailableError("server 0 (pid 101, 127.0.0.1:4001): gone");
+  collected_ = absl::InternalError("server 0 (pid 101, 127.0.0.1:4001): gone");
   absl::Status result;
   std::thread run([&] { result = coordinator_->Run(); });
   JoinBoth();

@@ -71,12 +71,12 @@ TEST(Membership, ASuccessorGetsTheFreeIndexAndAnIdOfItsOwn) {
   for (const int number : {1, 2, 3}) ASSERT_TRUE(members.Register(Worker(number), kStart).ok());
   ASSERT_NE(members.Remove(2, Node::State::kDead), nullptr);
   EXPECT_EQ(members.Remove(2, Node::State::kDead), nullptr) << "it is dead already";
-  EXPECT_FALSE(members.complete());
+  EXPECT_EQ(members.WaitingFor(), "waiting for 1 of 1 server and 1 of 3 workers");
   const Node& successor = *members.Register(Worker(4), kStart)->node;
   EXPECT_EQ(successor.Name(), "worker 1");
   EXPECT_EQ(successor.id, 4);
   EXPECT_EQ(members.Register(Worker(5), kStart)->node->Name(), "worker 3");
-  EXPECT_TRUE(members.complete());
+  EXPECT_EQ(members.WaitingFor(), "waiting for 1 of 1 server");
 }
 
 TEST(Membership, ForgetsTheOldestOfTheDeadAndGivesNoIdTwice) {
