@@ -645,7 +645,7 @@ class GrpcFaultyExchange : public ::testing::Test {
   static constexpr Clock kClocks = 20;
 
   void Start(const FaultOptions& options) {
-    service_->Open(MakeTestStore({.replicas = 1, .group = 1}, server_outbox_->segment()), 1);
+    service_->Adopt(MakeTestStore({.replicas = 1, .group = 1}, server_outbox_->segment()), 1);
     faults_ = LinkFaults::Create(options);
     server_ = *GrpcExchangeServer::Start({}, service_, 2, nullptr, faults_);
     server_->set_outbox(server_outbox_);
