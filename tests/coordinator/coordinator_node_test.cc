@@ -43,6 +43,49 @@ TEST(CoordinatorNode, LeavesItsAddressInTheRunsFolderAndStopsOnRequest) {
   EXPECT_TRUE(std::filesystem::exists(folder + "/summary.json"));
 }
 
+// Runs a coordinator of `plan` in `folder` until it has been asked to stop.
+absl::Status RunAndStop(JobPlan plan, const std::string& folder, bool resume, std::string* address) {
+  std::filesystem::remove(folder + "/summary.json");
+  if (!resume) std::filesystem::remove(folder + "/coordinator");
+  const CoordinatorNodeOptions options{
+      .listen = {.bind = resume ? AddressOfPredecessor(folder) : "127.0.0.1:0"},
+      .run_folder = folder,
+      .resume = resume};
+  SignalWatcher signals;
+  std::thread stopper([&] {
+    while (!std::filesystem::exists(folder + "/summary.json")) {
+      *address = AddressOfPredecessor(folder);
+      if (address->empty()) continue;
+      const auto stub = wire::CoordinatorService::NewStub(CreateChannel(*address));
+      grpc::ClientContext context;
+      SetDeadline(&context, absl::Seconds(10));
+      wire::StopReply reply;
+      stub->Stop(&context, {}, &reply);
+    }
+  });
+  const absl::Status status = RunCoordinatorNode(std::move(plan), options, &signals);
+  stopper.join();
+  return status;
+}
+
+TEST(CoordinatorNode, IsResumedFromItsJournalAtTheSameAddress) {
+  const std::string folder = FreshFolder();
+  std::string first, second;
+  ASSERT_TRUE(RunAndStop(MakeTestPlan(1, 1), folder, /*resume=*/false, &first).ok());
+  EXPECT_TRUE(std::filesystem::exists(folder + "/journal"));
+  const absl::Status resumed = RunAndStop(MakeTestPlan(1, 1), folder, /*resume=*/true, &second);
+  EXPECT_TRUE(resumed.ok()) << resumed;
+  EXPECT_EQ(first, second);
+
+  JobPlan other = MakeTestPlan(1, 1);
+  other.job.seed = 99;
+  SignalWatcher signals;
+  const absl::Status refused =
+      RunCoordinatorNode(std::move(other), {.run_folder = folder, .resume = true}, &signals);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("job.seed was `1` and is now `99`"));
+}
+
 TEST(CoordinatorNode, NamesAPortThatIsInUse) {
   const auto taken = Listener::Start({}, {});
   ASSERT_TRUE(taken.ok()) << taken.status();

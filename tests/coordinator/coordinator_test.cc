@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -53,18 +54,20 @@ class CoordinatorTest : public testing::Test {
   void TearDown() override {
     stub_.reset();
     if (listener_) listener_->Shutdown(absl::Seconds(1));
+    listener_.reset();
   }
 
   void Start(const ConsistencySpec& consistency = {.group = 2}) {
-    CoordinatorOptions options;
+    CoordinatorOptions options = options_;
     options.run_folder = folder_;
     options.now = [this] { return time_.Now(); };
-    options.collect = [this](const ShardLayout&, absl::Span<const ServerAssignment> servers,
-                             Version expected) {
-      EXPECT_EQ(servers.size(), 1u);
-      EXPECT_EQ(expected, expected_version_);
-      return collected_;
-    };
+    if (!options.collect)
+      options.collect = [this](const ShardLayout&, absl::Span<const ServerAssignment> servers,
+                               Version expected) {
+        EXPECT_EQ(servers.size(), 1u);
+        EXPECT_EQ(expected, expected_version_);
+        return collected_;
+      };
     coordinator_ = std::make_unique<Coordinator>(MakeTestPlan(1, 1, consistency), options);
     service_ = std::make_unique<CoordinatorService>(coordinator_.get());
     auto listener = Listener::Start({}, {service_.get()});
@@ -120,6 +123,7 @@ class CoordinatorTest : public testing::Test {
   }
   nlohmann::json Summary() { return nlohmann::json::parse(std::ifstream(folder_ + "/summary.json")); }
 
+  CoordinatorOptions options_;
   FakeTime time_;
   std::string folder_;
   Version expected_version_ = 8;
@@ -211,6 +215,102 @@ TEST_F(CoordinatorTest, AFailedCollectionFailsTheJobAndNamesTheServer) {
   EXPECT_EQ(Summary()["status"], "failed");
   EXPECT_EQ(Summary()["message"], "server 0 (pid 101, 127.0.0.1:4001): gone");
   EXPECT_TRUE(Summary()["updates_per_shard"].is_null());
+}
+
+TEST_F(CoordinatorTest, TellsOfNothingUntilTheJournalCanBeWritten) {
+  TearDown();
+  absl::Status disk = absl::ResourceExhaustedError("the disk is full");
+  std::string saved;
+  options_.save_journal = [&](absl::string_view state) {
+    if (disk.ok()) saved = std::string(state);
+    return disk;
+  };
+  Start();
+  JoinBoth();
+  coordinator_->Tick();
+  coordinator_->Tick();
+  wire::HeartbeatReply reply;
+  ASSERT_TRUE(Call(&Stub::Heartbeat, HeartbeatOf(1), &reply).ok());
+  EXPECT_EQ(reply.phase(), wire::RUNNING);
+  EXPECT_EQ(reply.term(), 0);
+  const wire::JobStatus status = Status();
+  EXPECT_THAT(status.events(status.events_size() - 1).message(), HasSubstr("the disk is full"));
+  disk = absl::OkStatus();
+  time_.Pass(Coordinator::kJournalRetry);
+  coordinator_->Tick();
+  ASSERT_TRUE(Call(&Stub::Heartbeat, HeartbeatOf(1), &reply).ok());
+  EXPECT_GT(reply.term(), 0);
+
+  TearDown();
+  Start();
+  ASSERT_TRUE(coordinator_->Resume(saved).ok());
+  EXPECT_EQ(Status().term(), reply.term());
+  EXPECT_EQ(Beat(HeartbeatOf(2)), wire::RUNNING) << "it is known";
+}
+
+TEST_F(CoordinatorTest, AFolderOfCheckpointsThatCannotBeReadIsTriedAgain) {
+  TearDown();
+  absl::StatusOr<FoundCheckpoint> found = absl::UnavailableError("stale file handle");
+  options_.state.resume = true;
+  options_.checkpoints.find_newest = [&] { return found; };
+  Start();
+  JoinBoth();
+  coordinator_->SeeToCheckpoints();
+  EXPECT_EQ(Status().phase(), wire::WAITING) << "the start would lose the run";
+  const wire::JobStatus status = Status();
+  EXPECT_THAT(status.events(status.events_size() - 1).message(), HasSubstr("stale file handle"));
+  found = FoundCheckpoint();
+  found->restore.set_folder("/checkpoints/step-4");
+  found->restore.set_clock(4);
+  coordinator_->SeeToCheckpoints();
+  EXPECT_EQ(Status().phase(), wire::RUNNING);
+  EXPECT_EQ(Status().step(), 4);
+}
+
+TEST_F(CoordinatorTest, ACheckpointIsThereOnceItsManifestIs) {
+  TearDown();
+  absl::StatusOr<std::string> folder = absl::ResourceExhaustedError("the disk is full");
+  options_.checkpoints.finish = [&](const WholeCheckpoint& checkpoint, int64_t) {
+    EXPECT_EQ(checkpoint.files.size(), 1u);
+    return folder;
+  };
+  Start();
+  JoinBoth();
+  for (const int64_t clock : {4, 8}) {
+    wire::ReportCheckpointRequest part;
+    part.set_node_id(1);
+    part.set_incarnation("incarnation-1");
+    part.set_clock(clock);
+    part.mutable_file()->set_name("part");
+    part.mutable_file()->set_sha256(std::string(32, 'x'));
+    for (const int32_t shard : {0, 1}) part.mutable_file()->add_shards(shard);
+    wire::ReportCheckpointReply reply;
+    ASSERT_TRUE(Call(&Stub::ReportCheckpoint, part, &reply).ok());
+    coordinator_->SeeToCheckpoints();
+    const wire::JobStatus status = Status();
+    const wire::Event& event = status.events(status.events_size() - 1);
+    EXPECT_EQ(event.what(), clock == 4 ? "checkpoint failed" : "checkpoint") << event.message();
+    EXPECT_EQ(status.checkpoint_step(), clock == 4 ? 0 : 8);
+    folder = "/checkpoints/step-8";
+  }
+}
+
+TEST_F(CoordinatorTest, CollectsAgainWhenAServerDoesNotAnswer) {
+  TearDown();
+  std::atomic<int> tries{0};
+  options_.collect = [&](const ShardLayout&, absl::Span<const ServerAssignment>,
+                         Version) -> absl::StatusOr<CollectedModel> {
+    if (++tries == 1) return absl::UnavailableError("server 0: connection reset");
+    return collected_;
+  };
+  Start();
+  std::thread run([&] { EXPECT_TRUE(coordinator_->Run().ok()); });
+  JoinBoth();
+  FinishTraining();
+  EXPECT_EQ(BeatUntilTheEnd(1), wire::DONE);
+  EXPECT_EQ(BeatUntilTheEnd(2), wire::DONE);
+  run.join();
+  EXPECT_EQ(tries, 2);
 }
 
 TEST_F(CoordinatorTest, AStoppedJobEndsInOrder) {

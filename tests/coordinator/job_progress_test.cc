@@ -201,5 +201,69 @@ TEST(JobProgress, CannotBeStoppedOnceTrainingIsComplete) {
   EXPECT_TRUE(progress.over());
 }
 
+TEST(JobProgress, AddsUpWhatWorkersDidOneAfterTheOther) {
+  JobProgress progress = Started(0);
+  ReplicaReport first = At(0, 2);
+  first.current = {.epoch = 0, .loss_sum = 2.0, .minibatches = 2, .correct = 3};
+  ReplicaReport heir = At(0, 3);
+  heir.first_clock = 2;
+  heir.current = {.epoch = 0, .loss_sum = 4.0, .minibatches = 1, .correct = 1};
+  ASSERT_TRUE(progress.RecordReplicas({first}).ok());
+  ASSERT_TRUE(progress.RecordReplicas({heir}).ok());
+  ASSERT_TRUE(progress.RecordReplicas({heir}).ok());
+  EXPECT_DOUBLE_EQ(progress.CurrentTrainLoss(), 2.0);
+  EXPECT_EQ(progress.images(), 3 * 4);
+  ReplicaReport impossible = At(0, 3);
+  impossible.first_clock = 4;
+  EXPECT_EQ(progress.RecordReplicas({impossible}).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(JobProgress, ARewindForgetsLaterClocksAndEpochs) {
+  for (const bool repeatable : {true, false}) {
+    JobProgress progress({.replicas = 1,
+                          .batch_size = 4,
+                          .epochs = 3,
+                          .steps_per_epoch = 3,
+                          .test_samples = 10,
+                          .repeatable = repeatable});
+    progress.Start(kStart);
+    ReplicaReport report = At(0, 8);
+    report.finished = {.epoch = 1, .loss_sum = 3.0, .minibatches = 3, .correct = 6};
+    report.current = {.epoch = 2, .loss_sum = 1.0, .minibatches = 2, .correct = 6};
+    ReplicaReport early = At(0, 3);
+    early.current = {.epoch = 0, .loss_sum = 9.0, .minibatches = 3, .correct = 6};
+    ASSERT_TRUE(progress.RecordReplicas({early, report}).ok());
+    for (const Clock clock : {3, 6}) ASSERT_TRUE(progress.RecordEvaluation(clock, {{0, 10, 5, 1.0}}).ok());
+    EXPECT_EQ(progress.Rewind(4), 4);
+    EXPECT_EQ(progress.ClockOf(0), 4);
+    EXPECT_EQ(progress.images(), 4 * 4);
+    EXPECT_DOUBLE_EQ(progress.CurrentTrainLoss(), 3.0) << "of the first epoch";
+    ASSERT_EQ(progress.FinishedEpochs().size(), 1u);
+    ASSERT_TRUE(progress.RecordReplicas({At(0, 6)}).ok());
+    EXPECT_EQ(progress.FinishedEpochs().size(), repeatable ? 2u : 1u) << "whether the evaluation stands";
+  }
+}
+
+TEST(JobProgress, AJournalGivesItBack) {
+  JobProgress progress = Started();
+  ReplicaReport report = At(0, 4);
+  report.finished = {.epoch = 0, .loss_sum = 6.0, .minibatches = 3, .correct = 6};
+  ASSERT_TRUE(progress.RecordReplicas({report, At(1, 3)}).ok());
+  ASSERT_TRUE(progress.RecordEvaluation(3, {{0, 6, 3, 1.0}, {1, 4, 3, 1.0}}).ok());
+  wire::JournalProgress journal;
+  progress.ToJournal(kStart + absl::Seconds(5), &journal);
+  JobProgress next({.replicas = 2, .batch_size = 4, .epochs = 2, .steps_per_epoch = 3, .test_samples = 10});
+  const absl::Time later = kStart + absl::Hours(1);
+  ASSERT_TRUE(next.FromJournal(journal, later).ok());
+  EXPECT_EQ(next.phase(), JobPhase::kRunning);
+  EXPECT_EQ(next.Elapsed(later), absl::Seconds(5)) << "the time between does not count";
+  EXPECT_EQ(next.ClockOf(0), 4);
+  ASSERT_EQ(next.FinishedEpochs().size(), 1u);
+  EXPECT_DOUBLE_EQ(next.FinishedEpochs()[0].train_loss, 2.0);
+  EXPECT_DOUBLE_EQ(next.FinishedEpochs()[0].test->accuracy, 0.6);
+  journal.mutable_replicas(0)->set_clock(1000);
+  EXPECT_EQ(next.FromJournal(journal, later).code(), absl::StatusCode::kDataLoss);
+}
+
 }  // namespace
 }  // namespace tessera
