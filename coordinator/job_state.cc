@@ -202,6 +202,7 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
     return found.status();
   }
   Node* const node = *found;
+  if (planner_.has_map() && node->id < first_new_id_) resuming_ = false;
   TESSERA_RETURN_IF_ERROR(Annotate(CheckProgress(*node, request), node->Name()));
   RecordTerm(request, node);
   TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request, now), node->Name()));

@@ -190,7 +190,8 @@ class JobState {
   absl::Time progress_seen_;  // when the slowest replica's clock last grew
   Clock servers_clock_ = 0;   // the largest that a server reports
   std::optional<Clock> resumed_from_;
-  bool resuming_ = false;      // the next map is where a resumed run goes on
+  bool resuming_ = false;      // the next start or rewind is where a resumed run goes on
+  int32_t first_new_id_ = 0;   // nodes below are the journal's
   int64_t images_before_ = 0;  // that a run without a journal was resumed with
   int64_t rewinds_ = 0;
   int64_t lost_steps_ = 0;  // by rewinds

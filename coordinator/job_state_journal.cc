@@ -88,7 +88,9 @@ absl::Status JobState::FromJournal(const std::string& bytes, absl::Time now) {
   for (const wire::Event& event : journal.events()) log_.Restore(EventOf(event));
   epochs_logged_ = progress_.FinishedEpochs().size();
   progress_seen_ = now;
-  resuming_ = WasEnded(journal) || !planner_.has_map();
+  // Until a node of before is heard of: then only the coordinator was away.
+  resuming_ = true;
+  for (const auto& [id, node] : membership_.nodes()) first_new_id_ = std::max(first_new_id_, id + 1);
   AddEvent({"restart", plan_.job.name,
             absl::StrCat("the coordinator was started again, at step ", progress_.MinClock(), "; ",
                          membership_.nodes().size(), " nodes are known"),

@@ -25,8 +25,8 @@ class ChaosTest(SystemTest):
         cls.trial = Trial(home, cls.data, cls.mode)
         cls.trial.undisturbed()
 
-    def play(self, seed, plan="random"):
-        plan, result, found = self.trial.play(seed, plan)
+    def play(self, plan, seed=1):
+        plan, result, found = self.trial.play(seed, plan, self.id().rpartition(".")[2])
         print("  " + line_of(seed, plan, result, found), flush=True)
         self.assertEqual(found, [], f"{plan}\n{result.out[-3000:]}")
         return result
@@ -37,7 +37,7 @@ class RandomPlans(ChaosTest):
     def test_plans_end_with_the_same_weights(self):
         for seed in (1, 2, 3, 4):
             with self.subTest(seed=seed):
-                self.play(seed)
+                self.play("random", seed)
 
 
 class RandomPlansOfAsynchronousModes(ChaosTest):
@@ -47,45 +47,45 @@ class RandomPlansOfAsynchronousModes(ChaosTest):
     def test_plans_apply_every_minibatch_once(self):
         for seed in (1, 2):
             with self.subTest(seed=seed):
-                self.play(seed)
+                self.play("random", seed)
 
 
 class ScriptedFaults(ChaosTest):
 
     def test_killed_worker(self):
-        result = self.play("worker", "kill worker:1 @step 25")
+        result = self.play("kill worker:1 @step 25")
         self.assertEqual(result.summary["rewinds"], 0)
         self.assertLessEqual(result.summary["recomputed_steps"], REPLICAS)
 
     def test_killed_server_goes_back_to_the_newest_checkpoint(self):
-        result = self.play("server", "kill server:0 @step 35")
+        result = self.play("kill server:0 @step 35")
         self.assertGreaterEqual(result.summary["rewinds"], 1)
         rewinds = [event["message"] for event in result.summary["events"] if event["what"] == "rewind"]
         self.assertRegex(rewinds[0], r"step [1-9]\d*, the checkpoint")
 
     def test_killed_coordinator_costs_no_step(self):
-        result = self.play("coordinator", "kill coordinator @step 25")
+        result = self.play("kill coordinator @step 25")
         self.assertEqual(result.summary["recomputed_steps"], 0)
         self.assertIn("coordinator was started again", result.out)
 
     def test_all_are_killed_in_turn(self):
-        self.play("all", "kill worker:0 @step 10; kill server:0 @step 20; kill coordinator @step 30; "
-                         "kill server:1 @step 40; kill worker:2 @step 50")
+        self.play("kill worker:0 @step 10; kill server:0 @step 20; kill coordinator @step 30; "
+                  "kill server:1 @step 40; kill worker:2 @step 50")
 
     def test_stopped_node_that_wakes_after_its_lease_joins_again(self):
-        self.play("stop", "stop worker:1 @step 20 for 3s; stop server:0 @step 40 for 3s")
+        self.play("stop worker:1 @step 20 for 3s; stop server:0 @step 40 for 3s")
 
     def test_node_stays_dead_until_the_plan_starts_it(self):
-        result = self.play("hold", "kill server:1 @step 15; restart server:1 @step 45")
+        result = self.play("kill server:1 @step 15; restart server:1 @step 45")
         killed, restarted = injected(result.summary)
         self.assertGreaterEqual(restarted["step"], 45)
         self.assertEqual(killed["pid"], restarted["pid"], "nobody ran there in between")
 
     def test_lost_messages_and_cut_connections(self):
-        self.play("links", "drop 2%; cut 1%")
+        self.play("drop 2%; cut 1%")
 
     def test_slow_worker(self):
-        self.play("slow", "slow worker:1 4x")
+        self.play("slow worker:1 4x")
 
     def test_same_seed_is_the_same_plan(self):
         plans = []

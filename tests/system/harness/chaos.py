@@ -78,11 +78,11 @@ def injected(summary):
 
 
 def recomputed_bound(plan):
-    """In minibatches of a replica: one of each for a fault, and a checkpoint's interval more where a server is lost."""
-    steps = 0
+    """For each fault one minibatch of each replica, and where a server is lost the steps since the checkpoint."""
+    bound = 0
     for statement in statements(plan):
-        steps += 1 + (INTERVAL if re.match(r"(kill|stop|restart) server:", statement) else 0)
-    return REPLICAS * steps
+        bound += REPLICAS + (INTERVAL if re.match(r"(kill|stop|restart) server:", statement) else 0)
+    return bound
 
 
 def problems(result, plan, digest):
@@ -133,9 +133,9 @@ class Trial:
         self.digest = result.summary["weights_digest"] if self.mode == "sync" else None
         return result
 
-    def play(self, seed, plan="random"):
-        """Returns (plan text, result, problems)."""
-        result = run(self.folder(f"plan-{seed}"), self.job_path, *self.flags(), "--chaos", plan, "--chaos-seed",
+    def play(self, seed, plan="random", name=None):
+        """Runs in the folder `name`, or plan-SEED. Returns (plan text, result, problems)."""
+        result = run(self.folder(name or f"plan-{seed}"), self.job_path, *self.flags(), "--chaos", plan, "--chaos-seed",
                      str(seed))
         plan = plan_of(result.out) or plan
         return plan, result, problems(result, plan, self.digest)
