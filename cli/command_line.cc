@@ -87,10 +87,12 @@ void AddRun(CLI::App* app, Arguments* arguments) {
   run->add_option("--trace", options->trace_file,
                   "where a trace of all processes goes, as JSON for Perfetto or chrome://tracing")
       ->type_name("FILE");
-  run->add_flag("--resume", options->resume, "go on with the earlier run of this job, from its newest checkpoint");
+  run->add_flag("--resume", options->resume,
+                "go on with the earlier run of this job, from its newest checkpoint");
   run->add_flag("!--no-restart", options->restart, "leave processes that die dead");
-  run->add_option("--chaos", options->chaos,
-                  "faults to inject, as in \"kill server:1 @step 40; drop 2%\"; @FILE reads them, random draws some")
+  run->add_option(
+         "--chaos", options->chaos,
+         "faults to inject, as in \"kill server:1 @step 40; drop 2%\"; @FILE reads them, random draws some")
       ->type_name("PLAN");
   run->add_option("--chaos-seed", options->chaos_seed, "of what --chaos leaves to chance")
       ->type_name("N")
@@ -169,10 +171,10 @@ void AddFolderCommand(CLI::App* app, const char* name, const char* help, const c
 
 // Takes one by itself; its own commands are about those that are there.
 void AddCheckpoint(CLI::App* app, Arguments* arguments) {
-  CLI::App* checkpoint = app->add_subcommand("checkpoint", "Save a running job now, or look at what is saved");
+  CLI::App* checkpoint =
+      app->add_subcommand("checkpoint", "Save a running job now, or look at what is saved");
   AddTarget(checkpoint, arguments);
-  checkpoint
-      ->add_option("--timeout", arguments->timeout, "how long to wait until the checkpoint is whole")
+  checkpoint->add_option("--timeout", arguments->timeout, "how long to wait until the checkpoint is whole")
       ->type_name("TIME")
       ->capture_default_str();
   AddFolderCommand(checkpoint, "list", "List checkpoints, newest first", "a run folder or one of checkpoints",

@@ -107,8 +107,7 @@ absl::StatusOr<int64_t> CoordinatorClient::TakeCheckpoint(absl::Duration timeout
   grpc::ClientContext context;
   SetDeadline(&context, timeout);
   wire::TakeCheckpointReply reply;
-  const grpc::Status status =
-      stub_->service->TakeCheckpoint(&context, wire::TakeCheckpointRequest(), &reply);
+  const grpc::Status status = stub_->service->TakeCheckpoint(&context, wire::TakeCheckpointRequest(), &reply);
   if (!status.ok()) return Translate(address_, status);
   return reply.clock();
 }

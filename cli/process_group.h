@@ -24,8 +24,8 @@ class ProcessGroup {
  public:
   // Errors: those of Process::Spawn.
   absl::Status Start(const ProcessOptions& options);
-  // Puts a new process in the place of one whose exit was taken. Errors: those of Process::Spawn; the old one then
-  // stays.
+  // Puts a new process in the place of one whose exit was taken. Errors: those of Process::Spawn; the old one
+  // then stays.
   absl::Status Restart(size_t index, const ProcessOptions& options);
 
   size_t size() const { return processes_.size(); }

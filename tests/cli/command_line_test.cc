@@ -99,9 +99,7 @@ TEST(CommandLine, WrongCommandsAreRefused) {
   ExpectUsageError({"export", "/nonexistent"}, "FILE");
 }
 
-TEST(CommandLine, UnbuiltFeaturesAreRefusedByName) {
-  ExpectUsageError({"top", "runs/x"}, "`top`");
-}
+TEST(CommandLine, UnbuiltFeaturesAreRefusedByName) { ExpectUsageError({"top", "runs/x"}, "`top`"); }
 
 TEST(CommandLine, FilesThatCannotBeWrittenAreRefusedBeforeAnythingStarts) {
   ExpectUsageError({"run", kExample, "--summary", "/nonexistent/a.json"}, "cannot write /nonexistent/a.json");
