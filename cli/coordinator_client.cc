@@ -3,9 +3,12 @@
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
-#include <set>
+#include <deque>
+#include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/mutex.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/status_mapping.h"
@@ -34,57 +37,87 @@ std::string HostName() {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "unknown";
 }
 
-}  // namespace
+// Tells the coordinator of exits, one after the other, on a thread of its own (the callback API ends calls
+// on threads that outlive their caller). Thread-safe.
+class ExitReporter {
+ public:
+  explicit ExitReporter(wire::CoordinatorService::Stub* service) : service_(service) {}
+  ~ExitReporter() {
+    {
+      MutexLock lock(&mutex_);
+      stopping_ = true;
+      if (current_ != nullptr) current_->TryCancel();
+      changed_.NotifyAll();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
 
-// A call that nobody waits for, but for the destructor.
-struct ExitReport {
-  grpc::ClientContext context;
-  wire::ReportExitRequest request;
-  wire::ReportExitReply reply;
+  void Add(wire::ReportExitRequest request, absl::Time deadline) {
+    MutexLock lock(&mutex_);
+    if (waiting_.size() == kMostWaiting) return;
+    waiting_.push_back({std::move(request), deadline});
+    if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+    changed_.NotifyAll();
+  }
+
+ private:
+  static constexpr size_t kMostWaiting = 64;
+  struct Report {
+    wire::ReportExitRequest request;
+    absl::Time deadline;
+  };
+
+  void Run() {
+    while (true) {
+      grpc::ClientContext context;
+      Report report;
+      {
+        MutexLock lock(&mutex_);
+        while (waiting_.empty() && !stopping_) changed_.WaitWithTimeout(&mutex_, absl::Seconds(60));
+        if (stopping_) return;
+        report = std::move(waiting_.front());
+        waiting_.pop_front();
+        SetDeadline(&context, report.deadline - absl::Now());
+        context.set_wait_for_ready(true);
+        current_ = &context;
+      }
+      wire::ReportExitReply reply;
+      (void)service_->ReportExit(&context, report.request, &reply);  // best effort
+      MutexLock lock(&mutex_);
+      current_ = nullptr;
+    }
+  }
+
+  wire::CoordinatorService::Stub* const service_;
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<Report> waiting_ ABSL_GUARDED_BY(mutex_);
+  grpc::ClientContext* current_ ABSL_GUARDED_BY(mutex_) = nullptr;  // of the call under way
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_ ABSL_GUARDED_BY(mutex_);  // once there was something to tell
 };
 
+}  // namespace
+
 struct CoordinatorClient::Stub {
-  std::unique_ptr<wire::CoordinatorService::Stub> service;
-  Mutex mutex;  // guards what follows; not held in calls into gRPC, which may end others at once
-  CondVar ended;
-  std::set<std::shared_ptr<ExitReport>> reports ABSL_GUARDED_BY(mutex);  // under way
+  explicit Stub(const std::string& address)
+      : service(wire::CoordinatorService::NewStub(CreateChannel(address))), exits(service.get()) {}
+
+  const std::unique_ptr<wire::CoordinatorService::Stub> service;
+  ExitReporter exits;
 };
 
 CoordinatorClient::CoordinatorClient(const std::string& address)
-    : address_(address), stub_(std::make_unique<Stub>()) {
-  stub_->service = wire::CoordinatorService::NewStub(CreateChannel(address));
-}
+    : address_(address), stub_(std::make_unique<Stub>(address)) {}
 
-CoordinatorClient::~CoordinatorClient() {
-  std::set<std::shared_ptr<ExitReport>> reports;
-  {
-    MutexLock lock(&stub_->mutex);
-    reports = stub_->reports;
-  }
-  for (const std::shared_ptr<ExitReport>& report : reports) report->context.TryCancel();
-  MutexLock lock(&stub_->mutex);
-  while (!stub_->reports.empty()) {
-    stub_->ended.WaitWithTimeout(&stub_->mutex, absl::Seconds(1));
-  }
-}
+CoordinatorClient::~CoordinatorClient() = default;
 
 void CoordinatorClient::ReportExit(int64_t pid, const std::string& message, absl::Duration timeout) {
-  auto report = std::make_shared<ExitReport>();
-  SetDeadline(&report->context, timeout);
-  report->context.set_wait_for_ready(true);
-  report->request.set_host(HostName());
-  report->request.set_pid(pid);
-  report->request.set_message(PrintableLine(message));
-  {
-    MutexLock lock(&stub_->mutex);
-    stub_->reports.insert(report);
-  }
-  const auto end = [stub = stub_.get(), report](const grpc::Status&) {
-    MutexLock lock(&stub->mutex);
-    stub->reports.erase(report);
-    stub->ended.NotifyAll();
-  };
-  stub_->service->async()->ReportExit(&report->context, &report->request, &report->reply, end);
+  wire::ReportExitRequest request;
+  request.set_host(HostName());
+  request.set_pid(pid);
+  request.set_message(PrintableLine(message));
+  stub_->exits.Add(std::move(request), absl::Now() + timeout);
 }
 
 absl::StatusOr<wire::JobStatus> CoordinatorClient::GetStatus(absl::Duration timeout) {

@@ -13,7 +13,8 @@ namespace tessera::cli {
 
 inline constexpr absl::Duration kCallTimeout = absl::Seconds(3);
 
-// Thread-safe. Each call blocks for at most `timeout`; the destructor ends what ReportExit() has under way.
+// Thread-safe. Each call blocks for at most `timeout`. The first ReportExit starts a thread, which the
+// destructor joins; what it has under way ends.
 class CoordinatorClient {
  public:
   explicit CoordinatorClient(const std::string& address);

@@ -20,7 +20,7 @@ namespace {
 constexpr absl::Duration kWaitingLineEvery = absl::Seconds(5);
 // Of heartbeats, while nodes wait for each other and only for that.
 constexpr absl::Duration kWhileChangingOver = absl::Milliseconds(30);
-constexpr absl::Duration kWhileWaiting = absl::Milliseconds(100);
+constexpr absl::Duration kWhileWaiting = absl::Milliseconds(250);
 // Of steps ahead, for a checkpoint out of turn.
 constexpr Clock kLeastLead = 2;
 constexpr Clock kMostLead = 1 << 20;

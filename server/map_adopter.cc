@@ -103,7 +103,17 @@ absl::Status MapAdopter::Adopt(const wire::ClusterMap& map) {
     const Adopted last = adopted();
     if (last.store != nullptr && last.rewind == map.rewind()) return KeepShards(last.store, map);
   }
-  return MakeShards(map, ShardsOf(map));
+  if (Names(map)) return MakeShards(map, ShardsOf(map));
+  // Who still takes it for the server that it was (it has joined again) must wait for a map that does not.
+  SetAdopted({});
+  options_.service->Adopt(nullptr, map.term());
+  Stop();
+  return absl::OkStatus();
+}
+
+bool MapAdopter::Names(const wire::ClusterMap& map) const {
+  return std::any_of(map.servers().begin(), map.servers().end(),
+                     [this](const wire::ServerEntry& entry) { return entry.node_id() == options_.node_id; });
 }
 
 absl::Status MapAdopter::KeepShards(std::shared_ptr<ParameterStore> store, const wire::ClusterMap& map) {

@@ -42,7 +42,7 @@ class MapAdopter {
 
   // Works with `map` from now on, when this returns. Of the rewind of before (replicas have moved): the same
   // shards go on under its term. Of another, or the first one: the old shards are dropped, then those that it
-  // gives are made. A map without shards for this server leaves it spare.
+  // gives are made. A map that does not name this server leaves it spare: everything is answered UNAVAILABLE.
   // Errors: kFailedPrecondition, checkpoint_folder is not the coordinator's here, or model.weights is another
   // file; those of ReadCheckpointShards, with the file's name, LayoutFromMap and MakeStore; kInternal, other
   // shards without a rewind.
@@ -72,6 +72,7 @@ class MapAdopter {
                                             const std::vector<ShardId>& held);
   // Of `clock`'s part of a checkpoint.
   void Report(int64_t rewind, Clock clock, const absl::StatusOr<CheckpointFileInfo>& part) const;
+  bool Names(const wire::ClusterMap& map) const;
   std::vector<ShardId> ShardsOf(const wire::ClusterMap& map) const;
   Adopted adopted() const;
   // Returns the last clock that was asked for.

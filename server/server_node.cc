@@ -63,9 +63,13 @@ struct ServerParts {
 
 std::string FormatTerm(int64_t term) { return absl::StrCat(term >> 32, ".", term & 0xffffffff); }
 
-void LogAdopted(const NodeAgent& agent, const ParameterStore& store, const wire::ClusterMap& map) {
+void LogAdopted(const NodeAgent& agent, const ParameterStore* store, const wire::ClusterMap& map) {
+  if (store == nullptr) {
+    spdlog::info("{} is spare (map {}, rewind {})", agent.name(), FormatTerm(map.term()), map.rewind());
+    return;
+  }
   spdlog::info("{} holds {} of {} shards (map {}, rewind {}, from step {})", agent.name(),
-               store.held().size(), store.layout().shards().size(), FormatTerm(map.term()), map.rewind(),
+               store->held().size(), store->layout().shards().size(), FormatTerm(map.term()), map.rewind(),
                map.restore().clock());
 }
 
@@ -86,7 +90,7 @@ absl::Status FollowMaps(NodeAgent* agent, MapAdopter* adopter, const ServerParts
     if (term == 0) TESSERA_RETURN_IF_ERROR(NameShards(parts.recorder, *map));
     TESSERA_RETURN_IF_ERROR(adopter->Adopt(*map));
     agent->Adopted(*map);
-    LogAdopted(*agent, *parts.service->store(), *map);
+    LogAdopted(*agent, parts.service->store().get(), *map);
     term = map->term();
   }
 }
