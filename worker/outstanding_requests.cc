@@ -11,12 +11,12 @@ OutstandingRequests::OutstandingRequests(const ShardLayout& layout, std::vector<
       groups_(std::move(groups)),
       waits_(waits),
       random_(std::random_device{}()),
-      first_wait_(Jittered(waits.first)),
+      jitter_(DrawJitter()),
       requests_(layout_.shards().size() * groups_.size()) {}
 
-// +-20 %, so that many workers do not ask in step.
-absl::Duration OutstandingRequests::Jittered(absl::Duration wait) {
-  return wait * std::uniform_real_distribution<double>(0.8, 1.2)(random_);
+absl::Duration OutstandingRequests::FirstWait(bool read) const {
+  if (read || answer_time_ == absl::ZeroDuration()) return waits_.first;
+  return std::clamp(4 * answer_time_, std::min(waits_.shortest, waits_.first), waits_.first);
 }
 
 OutstandingRequests::Request& OutstandingRequests::Begin(int group, ShardId shard, Clock answer, bool read,
@@ -28,8 +28,10 @@ OutstandingRequests::Request& OutstandingRequests::Begin(int group, ShardId shar
   }
   request.answer = answer;
   request.read = read;
-  request.wait = waits_.first;
-  request.due = now + first_wait_;
+  request.wait = FirstWait(read);
+  request.due = now + request.wait * jitter_;
+  request.sent = now;
+  request.asked = false;
   return request;
 }
 
@@ -42,16 +44,24 @@ void OutstandingRequests::AddPush(int group, ShardId shard, Clock clock, Outstan
   Begin(group, shard, clock + 1, /*read=*/false, now).pushes.push_back({std::move(push)});
 }
 
-void OutstandingRequests::OnWeights(int group, ShardId shard, Clock clock) {
+void OutstandingRequests::OnWeights(int group, ShardId shard, Clock clock, absl::Time now) {
   Request& request = At(group, shard);
   if (request.answer == kNone || clock < request.answer) return;
-  request.answer = kNone;
-  request.pushes.clear();
+  if (!request.read && !request.asked && clock == request.answer) {
+    const absl::Duration took = now - request.sent;
+    answer_time_ = answer_time_ == absl::ZeroDuration() ? took : answer_time_ + (took - answer_time_) / 8;
+  }
+  Forget(&request);
 }
 
 void OutstandingRequests::OnDropped(int group, ShardId shard, Clock clock) {
-  const Request& request = At(group, shard);
-  if (!request.read) OnWeights(group, shard, clock + 1);
+  Request& request = At(group, shard);
+  if (!request.read && request.answer != kNone && clock + 1 >= request.answer) Forget(&request);
+}
+
+void OutstandingRequests::Forget(Request* request) {
+  request->answer = kNone;
+  request->pushes.clear();
 }
 
 void OutstandingRequests::OnUnknown(int group, ShardId shard, ReplicaRange replicas, Clock clock) {
@@ -65,7 +75,7 @@ void OutstandingRequests::OnUnknown(int group, ShardId shard, ReplicaRange repli
 void OutstandingRequests::OnUnavailable(int group, ShardId shard, absl::Time now) {
   Request& request = At(group, shard);
   request.wait = waits_.first;
-  request.due = now + Jittered(request.wait);
+  request.due = now + request.wait * DrawJitter();
 }
 
 void OutstandingRequests::SendAgain(ShardId shard) {
@@ -81,7 +91,10 @@ void OutstandingRequests::TakeDue(ShardId shard, absl::Time now, std::vector<Exc
     const bool overdue = now >= request.due;
     if (in_full) request.wait = waits_.first;
     if (!in_full && overdue) request.wait = std::min(2 * request.wait, waits_.longest);
-    if (in_full || overdue) request.due = now + Jittered(request.wait);
+    if (in_full || overdue) {
+      request.due = now + request.wait * DrawJitter();
+      request.asked = true;
+    }
     if (request.read && (in_full || overdue)) {
       messages->push_back(ReadMessage(group, shard, request));
       ++*again;

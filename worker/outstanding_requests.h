@@ -36,6 +36,9 @@ class OutstandingRequests {
   struct Waits {
     absl::Duration first;    // for an answer, until it is asked for again
     absl::Duration longest;  // they double, jittered, up to this
+    // A push is asked about sooner, when answers usually come sooner: after four times what they took of
+    // late (as TCP does), but not before this. To ask costs a header alone.
+    absl::Duration shortest = absl::Milliseconds(20);
   };
 
   // `groups`: of each group the replicas that run here; `group` is everywhere an index into them.
@@ -46,8 +49,8 @@ class OutstandingRequests {
   void AddPush(int group, ShardId shard, Clock clock, OutstandingPush push, absl::Time now);
 
   // Answers; those to nothing that is outstanding change nothing. `shard` and `group` exist.
-  // The weights for minibatch `clock` have come.
-  void OnWeights(int group, ShardId shard, Clock clock);
+  // The weights for minibatch `clock` have come, now.
+  void OnWeights(int group, ShardId shard, Clock clock, absl::Time now);
   // The round of minibatch `clock` was closed without the push.
   void OnDropped(int group, ShardId shard, Clock clock);
   // The push of `replicas` for minibatch `clock` never came: TakeDue sends it again.
@@ -62,6 +65,8 @@ class OutstandingRequests {
   // wait for an answer is over, a READ again, and for a push the question what became of it (`probe`).
   // Appends to `messages`. Counts those that are more than a question in `again`.
   void TakeDue(ShardId shard, absl::Time now, std::vector<ExchangeMessage>* messages, int64_t* again);
+  // No request that is made from now on is due before this has passed.
+  absl::Duration least_wait() const { return FirstWait(/*read=*/false) * jitter_; }
   // When TakeDue has the next one, if nothing happens before. InfiniteFuture: never.
   absl::Time NextDue(ShardId shard) const;
 
@@ -78,6 +83,8 @@ class OutstandingRequests {
     std::vector<Push> pushes;
     absl::Duration wait;
     absl::Time due;
+    absl::Time sent;
+    bool asked = false;  // about: then nobody knows which one is answered
   };
   static constexpr Clock kNone = -1;
 
@@ -85,7 +92,10 @@ class OutstandingRequests {
     return requests_[static_cast<size_t>(shard) * groups_.size() + static_cast<size_t>(group)];
   }
   Request& Begin(int group, ShardId shard, Clock answer, bool read, absl::Time now);
-  absl::Duration Jittered(absl::Duration wait);
+  absl::Duration FirstWait(bool read) const;
+  void Forget(Request* request);
+  // +-20 %, so that many workers do not ask in step.
+  double DrawJitter() { return std::uniform_real_distribution<double>(0.8, 1.2)(random_); }
   ExchangeMessage ReadMessage(int group, ShardId shard, const Request& request) const;
   ExchangeMessage PushMessage(ShardId shard, const Request& request, const Push& push, bool probe) const;
 
@@ -93,8 +103,9 @@ class OutstandingRequests {
   const std::vector<ReplicaRange> groups_;
   const Waits waits_;
   std::minstd_rand random_;
-  const absl::Duration first_wait_;  // jittered once
-  std::vector<Request> requests_;    // by shard, then by group
+  const double jitter_;            // of first waits, drawn once
+  absl::Duration answer_time_;     // of pushes, smoothed; zero: not known
+  std::vector<Request> requests_;  // by shard, then by group
 };
 
 }  // namespace tessera

@@ -389,7 +389,7 @@ void ParameterClient::OnWeights(const ExchangeMessage& message) {
   const std::optional<int> group = GroupOf(message);
   MutexLock lock(&mutex_);
   pulled_bytes_ += static_cast<int64_t>(message.tensor.size_bytes());
-  if (group.has_value()) requests_.OnWeights(*group, message.shard, message.clock);
+  if (group.has_value()) requests_.OnWeights(*group, message.shard, message.clock, absl::Now());
 }
 
 void ParameterClient::OnDropped(const ExchangeMessage& message) {
@@ -468,7 +468,7 @@ void ParameterClient::Run() {
         chores = CollectLocked(absl::Now(), &next);
         if (!chores.empty()) break;
         // A request that is made meanwhile is not due before its first wait is over.
-        const absl::Duration wait = std::min({next - absl::Now(), options_.first_wait, kLongestWait});
+        const absl::Duration wait = std::min({next - absl::Now(), requests_.least_wait(), kLongestWait});
         work_.WaitWithTimeout(&mutex_, std::max(wait, absl::Milliseconds(1)));
       }
       if (closing_) return;

@@ -60,6 +60,24 @@ TEST_F(OutstandingRequestsTest, WaitsTwiceAsLongEachTimeUpToTheLongest) {
   EXPECT_EQ(again_, 5);
 }
 
+// A lost message costs about what an answer takes, and not the wait that is right for a slow cluster.
+TEST_F(OutstandingRequestsTest, AsksSoonerWhereAnswersComeSooner) {
+  for (Clock clock = 0; clock < 50; ++clock) {
+    Push(clock, {0, 1}, /*wants_weights=*/true);
+    requests_.OnWeights(0, kShard, clock + 1, kStart + absl::Milliseconds(10));
+  }
+  Push(50, {0, 1}, /*wants_weights=*/true);
+  EXPECT_TRUE(Due(absl::Milliseconds(30)).empty());
+  EXPECT_EQ(Due(absl::Milliseconds(50)).size(), 1U);
+  // The answer to what was asked about tells nothing of how long answers take.
+  requests_.OnWeights(0, kShard, 51, kStart + absl::Hours(1));
+  Push(51, {0, 1}, /*wants_weights=*/true);
+  EXPECT_EQ(Due(absl::Milliseconds(50)).size(), 1U);
+  requests_.OnWeights(0, kShard, 52, kStart);
+  requests_.AddRead(0, kShard, 53, /*settled=*/false, kStart);
+  EXPECT_TRUE(Due(absl::Milliseconds(70)).empty()) << "to read again costs a tensor";
+}
+
 TEST_F(OutstandingRequestsTest, OnlyTheUnknownPushGoesAgain) {
   Push(5, {0, 1}, /*wants_weights=*/false);
   Push(5, {2, 2}, /*wants_weights=*/true);
@@ -75,9 +93,9 @@ TEST_F(OutstandingRequestsTest, OnlyTheUnknownPushGoesAgain) {
 
 TEST_F(OutstandingRequestsTest, LetsGoOfGradientsWithTheWeightsOrTheDropThatAnswersThem) {
   const auto part = Push(5, {0, 1}, /*wants_weights=*/false), last = Push(5, {2, 2}, /*wants_weights=*/true);
-  requests_.OnWeights(0, kShard, 5);  // what they were computed on
+  requests_.OnWeights(0, kShard, 5, kStart);  // what they were computed on
   EXPECT_FALSE(part.expired());
-  requests_.OnWeights(0, kShard, 6);
+  requests_.OnWeights(0, kShard, 6, kStart);
   EXPECT_TRUE(part.expired() && last.expired());
   const auto dropped = Push(6, {0, 1}, /*wants_weights=*/false);
   requests_.OnDropped(0, kShard, 5);
