@@ -110,7 +110,8 @@ class HostilePeers(SystemTest):
             self.assert_all_exit(cluster, 0)
         summary = read_summary(cluster.run_folder)
         self.assertEqual(summary["weights_digest"], expected)
-        self.assertEqual([event["what"] for event in summary["events"]], ["join"] * 4)
+        told = [event["what"] for event in summary["events"] if event["what"] != "checkpoint"]
+        self.assertEqual(told, ["join"] * 4)
 
     def test_run_survives_floods_and_wrong_pushes_with_the_same_bits_and_bounded_memory(self):
         path = write_job(self.folder, job(self.data, train={"epochs": 20}))
