@@ -157,9 +157,11 @@ class Traces(RunTest):
         self.assertEqual(traced["weights_digest"], plain["weights_digest"])
 
     def test_a_server_that_was_killed_is_missed_by_name(self):
-        run = self.endless_run("--trace", "trace.json")
+        run = self.endless_run("--trace", "trace.json", "--no-restart")
         os.kill(run.child("tessera-server").pid, signal.SIGKILL)
-        self.assertEqual(run.process.wait(), 1)
+        run.wait_for_log("training goes on")
+        run.process.send(signal.SIGINT)
+        self.assertEqual(run.process.wait(), 130)
         self.assertRegex(run.process.out, r"the trace lacks server \d, which left none or not all of it\n")
         self.assertTrue(self.trace().select("backward"))
 
