@@ -1,5 +1,6 @@
 #include "common/rpc/shard_reader.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -13,6 +14,8 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kReadWindowBytes = 8 << 20;
+// For an answer, until it is asked for again; doubles.
+constexpr absl::Duration kFirstWait = absl::Milliseconds(300);
 
 // Collects the answers of one stream.
 class Collector : public ExchangeReceiver {
@@ -32,7 +35,10 @@ class Collector : public ExchangeReceiver {
 
   void OnMessage(ExchangeMessage message) override {
     MutexLock lock(&mutex_);
-    if (message.kind == MessageKind::kHello) return RequestLocked();
+    if (message.kind == MessageKind::kHello) {
+      greeted_ = true;
+      return RequestLocked();
+    }
     if (message.kind == MessageKind::kError) return FinishLocked(message.error);
     if (message.kind != MessageKind::kWeights || message.tensor.size_bytes() % sizeof(float) != 0) {
       return FinishLocked(absl::InternalError("an answer that was not asked for"));
@@ -51,13 +57,21 @@ class Collector : public ExchangeReceiver {
 
   absl::StatusOr<std::vector<FetchedShard>> Wait(absl::Duration timeout) {
     const absl::Time deadline = absl::Now() + timeout;
+    absl::Duration wait = kFirstWait;
+    absl::Time again = absl::Now() + wait;
     MutexLock lock(&mutex_);
     while (!finished_) {
-      if (absl::Now() >= deadline) {
+      const absl::Time now = absl::Now();
+      if (now >= deadline) {
         return absl::DeadlineExceededError(absl::StrCat(
             fetched_.size(), " of ", wanted_.size(), " shards came within ", absl::FormatDuration(timeout)));
       }
-      changed_.WaitWithTimeout(&mutex_, deadline - absl::Now());
+      if (now >= again) {
+        if (greeted_) RequestLocked();
+        wait *= 2;
+        again = now + wait;
+      }
+      changed_.WaitWithTimeout(&mutex_, std::min(deadline, again) - now);
     }
     if (!status_.ok()) return status_;
     std::vector<FetchedShard> result;
@@ -70,8 +84,10 @@ class Collector : public ExchangeReceiver {
   }
 
  private:
+  // Asks for what has not come.
   void RequestLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     for (ShardId shard : wanted_) {
+      if (fetched_.count(shard) > 0) continue;
       ExchangeMessage read;
       read.kind = MessageKind::kRead;
       read.shard = shard;
@@ -92,6 +108,7 @@ class Collector : public ExchangeReceiver {
   CondVar changed_;
   std::shared_ptr<ExchangeSender> sender_ ABSL_GUARDED_BY(mutex_);
   std::map<ShardId, FetchedShard> fetched_ ABSL_GUARDED_BY(mutex_);
+  bool greeted_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };

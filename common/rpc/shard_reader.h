@@ -18,9 +18,9 @@ struct FetchedShard {
   SharedTensor weights;
 };
 
-// The newest version of each of `shards`, in their order; waits at most `timeout`. `node` names the caller to
-// the server. Errors: kUnavailable, the server cannot be reached; kDeadlineExceeded; those of
-// ParameterStore::Read.
+// The newest version of each of `shards`, in their order; waits at most `timeout`, and asks again for what
+// does not come. `node` names the caller to the server. Errors: kUnavailable, the server cannot be reached;
+// kDeadlineExceeded; those of ParameterStore::Read.
 absl::StatusOr<std::vector<FetchedShard>> ReadShards(const std::string& address, const std::string& node,
                                                      absl::Span<const ShardId> shards,
                                                      absl::Duration timeout);

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "common/in_process_exchange.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/exchange_client.h"
@@ -708,6 +709,17 @@ TEST_F(GrpcFaultyExchange, WhatIsLostIsSentAgainAndCountsOnce) {
   }
   EXPECT_EQ(service_->store()->VersionRange().second, kClocks);
   EXPECT_GT(errors, size_t{kClocks}) << "something was lost";
+}
+
+TEST_F(GrpcFaultyExchange, AReaderAsksAgainForWhatIsLost) {
+  Start({.loss = 0.5, .seed = 7});
+  const std::vector<ShardId> shards = {0};
+  for (int read = 0; read < 4; ++read) {
+    const auto fetched = ReadShards(server_->address(), "reader", shards, absl::Minutes(2));
+    ASSERT_TRUE(fetched.ok()) << fetched.status();
+    EXPECT_EQ(fetched->front().weights->size(), static_cast<size_t>(kLength));
+  }
+  EXPECT_FALSE(absl::StrContains(faults_->Summary(), ": 0 of ")) << "something was lost";
 }
 
 TEST_F(GrpcFaultyExchange, ReconnectsAfterCutsEndWithEveryPushAppliedOnceAndNothingWithheld) {

@@ -47,7 +47,7 @@ class FakeCoordinator : public wire::CoordinatorService::Service {
     script_.registration.set_heartbeat_ms(60000);
     Start();
   }
-  ~FakeCoordinator() override { Stop(); }
+  ~FakeCoordinator() override { Close(); }
 
   void Start() {
     absl::StatusOr<std::unique_ptr<Listener>> listener = Listener::Start({.bind = address_}, {this});
@@ -55,7 +55,7 @@ class FakeCoordinator : public wire::CoordinatorService::Service {
     listener_ = *std::move(listener);
     address_ = listener_->address();
   }
-  void Stop() {
+  void Close() {
     if (listener_ != nullptr) listener_->Shutdown(absl::ZeroDuration());
     listener_ = nullptr;
   }

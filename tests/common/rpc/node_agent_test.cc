@@ -181,7 +181,7 @@ TEST_F(NodeAgentTest, AnyNumberOfPokesDuringAHeartbeatCostOneMore) {
 TEST_F(NodeAgentTest, GoesOnWhenTheCoordinatorIsBackAfterMoreThanALease) {
   JoinWithShortHeartbeats();
   const size_t before = coordinator_.WaitForHeartbeats(2).heartbeats.size();
-  coordinator_.Stop();
+  coordinator_.Close();
   ASSERT_TRUE(agent_->QueueEvaluation(Evaluation(10)).ok()) << "nothing waits for it";
   agent_->ReportProgress();
   auto end = std::async(std::launch::async, [&] { return agent_->WaitForEnd(); });
@@ -198,11 +198,11 @@ TEST_F(NodeAgentTest, GoesOnWhenTheCoordinatorIsBackAfterMoreThanALease) {
 TEST_F(NodeAgentTest, FindsACoordinatorThatWasStartedAgainElsewhere) {
   FakeCoordinator other;
   const std::string both = absl::StrCat(other.address(), ",", coordinator_.address());
-  other.Stop();
+  other.Close();
   coordinator_.Set([](Script& script) { script.registration.set_heartbeat_ms(10); });
   Join({.coordinator = both});  // the second of them
   coordinator_.WaitForHeartbeats(2);
-  coordinator_.Stop();
+  coordinator_.Close();
   other.Start();
   const Heard heard = other.WaitForHeartbeats(2);
   EXPECT_EQ(heard.registrations.size(), 0u);
@@ -212,7 +212,7 @@ TEST_F(NodeAgentTest, FindsACoordinatorThatWasStartedAgainElsewhere) {
 TEST_F(NodeAgentTest, GivesUpWhenItsPatienceIsOver) {
   JoinWithShortHeartbeats(absl::Milliseconds(300));
   coordinator_.WaitForHeartbeats(1);
-  coordinator_.Stop();
+  coordinator_.Close();
   const absl::Status end = agent_->WaitForEnd();
   EXPECT_EQ(end.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(end.message()), HasSubstr("lost the coordinator at " + coordinator_.address()));
