@@ -712,7 +712,7 @@ TEST_F(GrpcFaultyExchange, WhatIsLostIsSentAgainAndCountsOnce) {
 }
 
 TEST_F(GrpcFaultyExchange, AReaderAsksAgainForWhatIsLost) {
-  Start({.loss = 0.5, .seed = 7});
+  Start({.loss = 0.3, .seed = 7});
   const std::vector<ShardId> shards = {0};
   for (int read = 0; read < 4; ++read) {
     const auto fetched = ReadShards(server_->address(), "reader", shards, absl::Minutes(2));
