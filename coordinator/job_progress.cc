@@ -275,7 +275,11 @@ void JobProgress::ToJournal(absl::Time now, wire::JournalProgress* journal) cons
   for (const Replica& replica : replicas_) {
     wire::JournalReplica* out = journal->add_replicas();
     out->set_clock(replica.clock);
-    out->mutable_dropped()->insert(replica.dropped.begin(), replica.dropped.end());
+    for (const auto& [first_clock, minibatches] : replica.dropped) {
+      wire::JournalDropped* dropped = out->add_dropped();
+      dropped->set_first_clock(first_clock);
+      dropped->set_minibatches(minibatches);
+    }
   }
   for (const auto& [epoch, by_replica] : totals_) {
     for (ReplicaId replica = 0; replica < options_.replicas; ++replica) {
@@ -319,7 +323,10 @@ absl::Status JobProgress::LoadJournal(const wire::JournalProgress& journal, absl
   for (ReplicaId id = 0; id < options_.replicas; ++id) {
     const wire::JournalReplica& in = journal.replicas(id);
     TESSERA_RETURN_IF_ERROR(Check({.replica = id, .clock = in.clock()}));
-    replicas_[id] = {.clock = in.clock(), .dropped = {in.dropped().begin(), in.dropped().end()}};
+    replicas_[id] = {.clock = in.clock(), .dropped = {}};
+    for (const wire::JournalDropped& dropped : in.dropped()) {
+      replicas_[id].dropped[dropped.first_clock()] = dropped.minibatches();
+    }
   }
   for (const wire::JournalTotals& in : journal.totals()) {
     if (in.replica() < 0 || in.replica() >= options_.replicas)

@@ -152,7 +152,11 @@ TransferCounters WorkCounters::Transfers() const {
 }
 
 void WorkCounters::ToJournal(wire::JournalState* journal) const {
-  for (const auto& [index, done] : past_) (*journal->mutable_work())[index] = ToWire(done);
+  for (const auto& [index, done] : past_) {
+    wire::JournalWork* const work = journal->add_work();
+    *work = ToWire(done);
+    work->set_index(index);
+  }
   for (wire::JournalNode& node : *journal->mutable_nodes()) {
     const auto found = workers_.find(node.id());
     if (found != workers_.end()) *node.mutable_work() = ToWire(found->second.done);
@@ -160,7 +164,7 @@ void WorkCounters::ToJournal(wire::JournalState* journal) const {
 }
 
 void WorkCounters::FromJournal(const wire::JournalState& journal) {
-  for (const auto& [index, work] : journal.work()) past_[index].RaiseTo(FromWire(work));
+  for (const wire::JournalWork& work : journal.work()) past_[work.index()].RaiseTo(FromWire(work));
   for (const wire::JournalNode& node : journal.nodes()) {
     if (node.has_work()) workers_[node.id()] = {node.index(), FromWire(node.work())};
   }
