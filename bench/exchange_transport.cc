@@ -226,7 +226,8 @@ class Rounds {
     TESSERA_ASSIGN_OR_RETURN(client_,
                              ParameterClient::Create({"the client", kTerm}, layout_, {peer}, weights_));
     return client_->Connect(
-        [&](const ServerPeer&, std::shared_ptr<ExchangeReceiver> receiver) -> std::shared_ptr<ExchangeSender> {
+        [&](const ServerPeer&,
+            std::shared_ptr<ExchangeReceiver> receiver) -> std::shared_ptr<ExchangeSender> {
           acks_ = std::make_shared<AckCounter>(std::move(receiver));
           std::shared_ptr<ExchangeSender> sender = transport_.Open(address, acks_);
           if (options_.direction == Direction::kExchange) return sender;

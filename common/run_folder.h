@@ -15,7 +15,7 @@ std::string AddressFile(const std::string& folder);  // the coordinator's host:p
 std::string SummaryFile(const std::string& folder);
 std::string ModelFile(const std::string& folder);
 std::string CheckpointsFolder(const std::string& folder);  // unless the job names another
-std::string TraceFolder(const std::string& folder);  // each node's trace, until they are joined
+std::string TraceFolder(const std::string& folder);        // each node's trace, until they are joined
 std::string LogFile(const std::string& folder, const std::string& node);  // "server 1" -> logs/server-1.log
 
 // A folder <root>/<name> with logs/ in it, locked as long as this object (or the process) lives. The

@@ -92,8 +92,8 @@ absl::StatusOr<SafetensorsFile::Tensor> ParseTensor(const Json& object, uint64_t
   return tensor;
 }
 
-// nlohmann::json keeps the last of several equal keys in silence; here equal names of tensors are an error. So is what is
-// nested deeper than a tensor's shape, before it takes memory.
+// nlohmann::json keeps the last of several equal keys in silence; here equal names of tensors are an error.
+// So is what is nested deeper than a tensor's shape, before it takes memory.
 absl::StatusOr<Json> ParseJsonObject(const std::string& text) {
   constexpr int kDepthOfShape = 2;
   std::set<std::string> names;

@@ -13,8 +13,8 @@
 
 namespace tessera {
 
-// A question about a push (`probe`) is no bigger than other small messages, but keeps its place behind the push
-// itself: a server that has not seen that one yet would say that it never came.
+// A question about a push (`probe`) is no bigger than other small messages, but keeps its place behind the
+// push itself: a server that has not seen that one yet would say that it never came.
 //
 // Credit is in tensor bytes. A tensor may be sent while credit is above zero, and may take it below by less
 // than one message; so a message larger than the whole credit is late but never stuck.

@@ -55,8 +55,8 @@ struct DataSpec {
   AugmentSpec augment;
 };
 
-// Who waits for whom; DESIGN.md section 4. `group` and `staleness` are always set after loading: the mode's own
-// where the file has none.
+// Who waits for whom; DESIGN.md section 4. `group` and `staleness` are always set after loading: the mode's
+// own where the file has none.
 struct ConsistencySpec {
   static constexpr int64_t kUnbounded = -1;
 

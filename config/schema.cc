@@ -134,10 +134,10 @@ Field Replicas() {
 }
 
 Field ClipNorm() {
-  Field field =
-      Number("train.clip_norm", In(&JobSpec::train, &TrainSpec::clip_norm), 0, 1e6,
-             "A replica's gradient over all weights that is longer than this is scaled down to it; 0: never. "
-             "Stale gradients make momentum diverge without it; it holds pushes back until a backward is over.");
+  Field field = Number(
+      "train.clip_norm", In(&JobSpec::train, &TrainSpec::clip_norm), 0, 1e6,
+      "A replica's gradient over all weights that is longer than this is scaled down to it; 0: never. "
+      "Stale gradients make momentum diverge without it; it holds pushes back until a backward is over.");
   field.default_text = "by mode: `sync` 0, the others 1";
   return field;
 }
@@ -239,8 +239,9 @@ Field CheckpointEvery() {
   Field field{.path = "checkpoint.every",
               .type = "epochs, steps, time or `never`",
               .range = CheckpointIntervalRange(),
-              .text = "How often the whole run is saved, so that it can go on from there: `1 epoch`, `200 "
-                      "steps`, `30s` or `never`."};
+              .text =
+                  "How often the whole run is saved, so that it can go on from there: `1 epoch`, `200 "
+                  "steps`, `30s` or `never`."};
   field.read = [](const YamlNode& value, JobSpec& job) {
     return ReadCheckpointInterval("checkpoint.every", value, job.checkpoint);
   };

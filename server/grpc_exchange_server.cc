@@ -68,7 +68,8 @@ class Handler : public RawService {
   Handler(std::shared_ptr<ParameterService> service, const OutboxSlot* outbox)
       : service_(std::move(service)), outbox_(outbox) {}
 
-  grpc::Status GetStats(grpc::ServerContext*, const wire::GetStatsRequest*, wire::ServerStats* reply) override {
+  grpc::Status GetStats(grpc::ServerContext*, const wire::GetStatsRequest*,
+                        wire::ServerStats* reply) override {
     Fill(reply);
     return grpc::Status::OK;
   }
@@ -189,8 +190,8 @@ void GrpcExchangeServer::Impl::Accept(CompletionThread* thread) {
 absl::StatusOr<std::unique_ptr<GrpcExchangeServer>> GrpcExchangeServer::Start(
     const ListenOptions& options, std::shared_ptr<ParameterService> service, int threads,
     TraceRecorder* recorder, std::shared_ptr<LinkFaults> faults) {
-  auto impl = std::make_unique<Impl>(std::move(service), recorder, options.max_exchange_streams,
-                                     std::move(faults));
+  auto impl =
+      std::make_unique<Impl>(std::move(service), recorder, options.max_exchange_streams, std::move(faults));
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
   TESSERA_ASSIGN_OR_RETURN(impl->listener,
                            Listener::Start(options, {&impl->handler}, [&](grpc::ServerBuilder* builder) {

@@ -1,6 +1,6 @@
 // Serves ParameterService over gRPC: Exchange streams as raw bytes on completion queues with threads of ours,
-// and the small calls by synchronous handlers, whose threads poll no connection: the callback API's would read tensors
-// in turn with ours (common/rpc/health_service.h).
+// and the small calls by synchronous handlers, whose threads poll no connection: the callback API's would
+// read tensors in turn with ours (common/rpc/health_service.h).
 #pragma once
 
 #include <memory>

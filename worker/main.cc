@@ -25,10 +25,9 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(0.0, 60000.0))
         ->group("To study stragglers");
   };
-  return tessera::DaemonMain(
-      argc, argv, "tessera-worker", "A worker of a Tessera cluster.", describe,
-      [&](tessera::SignalWatcher* signals) {
-        options.pace.emulated_step = absl::Milliseconds(emulated_ms);
-        return RunWorkerNode(options, signals);
-      });
+  return tessera::DaemonMain(argc, argv, "tessera-worker", "A worker of a Tessera cluster.", describe,
+                             [&](tessera::SignalWatcher* signals) {
+                               options.pace.emulated_step = absl::Milliseconds(emulated_ms);
+                               return RunWorkerNode(options, signals);
+                             });
 }

@@ -80,8 +80,8 @@ class PulledWeights {
   // Version of the weights of `shard` that came for `clock`; after Wait.
   Version version(int group, ShardId shard, Clock clock) const;
 
-  // Nobody reads any of it any more: what is held in place is dropped, and nothing more is taken. After Fail, or
-  // when all is over.
+  // Nobody reads any of it any more: what is held in place is dropped, and nothing more is taken. After Fail,
+  // or when all is over.
   void DropAll();
 
   // Wakes every waiter with `status`; the first call counts.

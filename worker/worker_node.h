@@ -14,9 +14,9 @@ namespace tessera {
 struct WorkerNodeOptions {
   std::string coordinator;  // host:port, several separated by commas
   absl::Duration patience = kDefaultPatience;
-  FaultOptions faults;      // of its links, on purpose
-  PaceOptions pace;         // to study slow workers
-  std::string trace_file;   // where the trace goes, or ""
+  FaultOptions faults;     // of its links, on purpose
+  PaceOptions pace;        // to study slow workers
+  std::string trace_file;  // where the trace goes, or ""
 };
 
 // Runs until the job is over or a signal ends it. Errors: what ended it, in one line.

@@ -74,7 +74,8 @@ ExchangeClient::~ExchangeClient() {
   thread_.Shutdown();
 }
 
-std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address, std::shared_ptr<ExchangeReceiver> receiver,
+std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address,
+                                                     std::shared_ptr<ExchangeReceiver> receiver,
                                                      const ExchangeTrace& trace) {
   auto connection = std::make_shared<Connection>(&thread_, address, outbox_, inbound_);
   connection->set_receiver(std::move(receiver));

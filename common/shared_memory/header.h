@@ -14,11 +14,11 @@ namespace tessera {
 struct SharedMemoryOffer {
   static constexpr size_t kTokenBytes = 16;
 
-  int64_t pid = 0;     // whose file descriptor
-  int32_t fd = -1;     // of the segment, in that process
-  uint64_t bytes = 0;  // of the whole segment
-  std::string token;   // kTokenBytes that only the segment's first page tells too
-  uint64_t link = 0;   // random: what the sender calls this link, until its last tensor has been dropped
+  int64_t pid = 0;      // whose file descriptor
+  int32_t fd = -1;      // of the segment, in that process
+  uint64_t bytes = 0;   // of the whole segment
+  std::string token;    // kTokenBytes that only the segment's first page tells too
+  uint64_t link = 0;    // random: what the sender calls this link, until its last tensor has been dropped
   uint64_t reader = 0;  // InboundLinks::id of the sender, which knows what it still reads
 };
 

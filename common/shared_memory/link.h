@@ -86,8 +86,8 @@ class SharedMemoryLink {
   const std::shared_ptr<InboundLinks> inbound_;
   const uint64_t link_ = NewLinkId();  // this end's name of it
   Outbox::Reader reader_;              // the peer, once its segment is mapped
-  std::shared_ptr<Outbox> outbox_;  // once it has been offered
-  std::optional<Inbox> inbox_;      // once the peer's is mapped
+  std::shared_ptr<Outbox> outbox_;     // once it has been offered
+  std::optional<Inbox> inbox_;         // once the peer's is mapped
   bool greeted_by_peer_ = false;
   std::optional<SharedMemoryOffer> peer_offer_;  // of its hello, until ours goes
   bool peer_maps_ = false;                       // it has mapped ours: references may go
@@ -97,7 +97,7 @@ class SharedMemoryLink {
   bool crowded_ = false;           // so much is withheld from the peer that its tensors go as bytes
   std::set<uint64_t> asked_;       // links of ours that the peer was asked about
   std::set<uint64_t> questioned_;  // links of its own that the peer has asked about
-  uint64_t sent_ = 0;  // sequence number of the last reference
+  uint64_t sent_ = 0;              // sequence number of the last reference
   std::map<uint64_t, std::shared_ptr<const void>>
       under_way_;  // by sequence number: what the peer has not consumed
 };

@@ -65,7 +65,7 @@ class Outbox {
   std::atomic<int64_t> shared_bytes_{0};
   std::atomic<bool> any_withheld_{false};  // so that a step need not lock
   std::atomic<uint64_t> withholdings_{0};
-  mutable Mutex mutex_;                    // guards the list; tensors are released outside it
+  mutable Mutex mutex_;  // guards the list; tensors are released outside it
   std::vector<Withheld> withheld_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -37,7 +37,8 @@ class Cluster {
         MutexLock lock(&mutex_);
         if (failure_.ok()) failure_ = status;
         if (!status.ok()) {
-          for (ParameterClient* client : clients_) client->Fail(absl::CancelledError("another worker failed"));
+          for (ParameterClient* client : clients_)
+            client->Fail(absl::CancelledError("another worker failed"));
         }
       });
     }
@@ -194,8 +195,8 @@ class Cluster {
       options.next_clocks.push_back(client->NextClock(replica));
     }
     Trainer trainer(options,
-                    {plan_.graph, device.executor.get(), device.train.get(), device.test.get(), client.get(), weights.get(),
-                     outbox == nullptr ? nullptr : outbox->segment()},
+                    {plan_.graph, device.executor.get(), device.train.get(), device.test.get(), client.get(),
+                     weights.get(), outbox == nullptr ? nullptr : outbox->segment()},
                     [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
                       MutexLock lock(&mutex_);
                       Take(clock, chunks);

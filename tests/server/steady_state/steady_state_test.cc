@@ -1,5 +1,5 @@
-// A server's rounds take the memory of versions and partial sums from pools: once all is warm, none comes from the heap,
-// whatever the mode and the order of arrival.
+// A server's rounds take the memory of versions and partial sums from pools: once all is warm, none comes
+// from the heap, whatever the mode and the order of arrival.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -27,7 +27,8 @@ struct Mode {
 
 class SteadyState : public testing::TestWithParam<Mode> {
  protected:
-  // Every replica pushes minibatch `clock` and reads for the next: first from 0 up, then from the end down, and so on.
+  // Every replica pushes minibatch `clock` and reads for the next: first from 0 up, then from the end down,
+  // and so on.
   void RunRound(Clock clock) {
     for (int32_t i = 0; i < kReplicas; ++i) {
       const ReplicaId replica = clock % 2 == 0 ? i : kReplicas - 1 - i;
@@ -40,10 +41,10 @@ class SteadyState : public testing::TestWithParam<Mode> {
     }
   }
 
-  const std::unique_ptr<ParameterStore> store_ =
-      MakeStore(StoreOptions({.replicas = kReplicas, .group = GetParam().group, .staleness = GetParam().staleness},
-                             GetParam().optimizer),
-                kElements);
+  const std::unique_ptr<ParameterStore> store_ = MakeStore(
+      StoreOptions({.replicas = kReplicas, .group = GetParam().group, .staleness = GetParam().staleness},
+                   GetParam().optimizer),
+      kElements);
   const TensorBytes gradient_ = Bytes(Floats(kElements, 0.001F));
   std::vector<Version> versions_ = std::vector<Version>(kReplicas, 0);
 };
@@ -82,7 +83,8 @@ TEST(SteadyStateOfSavedShards, OnlyTheRoundOfASnapshotTakesTensorsFromTheHeap) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, SteadyState,
-                         testing::Values(Mode{"sync", kReplicas, 0, "momentum"}, Mode{"syncAdam", kReplicas, 0, "adam"},
+                         testing::Values(Mode{"sync", kReplicas, 0, "momentum"},
+                                         Mode{"syncAdam", kReplicas, 0, "adam"},
                                          Mode{"grouped", 2, ConsistencyOptions::kUnbounded, "momentum"},
                                          Mode{"ssp", 1, 3, "momentum"},
                                          Mode{"async", 1, ConsistencyOptions::kUnbounded, "sgd"}),
