@@ -124,11 +124,18 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     return false;
   }
 
+  // Once the round that was closed without it is released.
   absl::Status SendDropped(ParameterStore& store, const ExchangeMessage& message) {
-    TESSERA_ASSIGN_OR_RETURN(const ShardVersion latest, store.Latest(message.shard));
-    ExchangeMessage dropped = Answer(MessageKind::kDropped, message);
-    dropped.version = latest.version;  // rounds are dropped in a single group only: its open round
-    sender_->Send(std::move(dropped));
+    ExchangeMessage header = Answer(MessageKind::kDropped, message);
+    store.Read(
+        message.shard, message.replicas.first, message.clock + 1,
+        [session = shared_from_this(), header = std::move(header)](absl::StatusOr<ShardVersion> read) mutable {
+          if (session->closed_ || absl::IsCancelled(read.status())) return;
+          if (!read.ok()) return session->Refuse(header, read.status());
+          header.version = read->version;  // rounds are dropped in a single group only: its open round
+          session->sender_->Send(std::move(header));
+        },
+        ReadRule::kPolicy, reader_);
     return absl::OkStatus();
   }
 
