@@ -32,9 +32,10 @@ void ReleaseGate::OnHas(NodeId node, Version version) {
 }
 
 bool ReleaseGate::Join(NodeId node, Version version) {
-  if (version < newest_.version || joining_.count(node) == 0) return false;
-  has_.emplace(node, version);
-  return true;
+  if (joining_.count(node) == 0) return false;
+  const auto backup = has_.emplace(node, version).first;
+  backup->second = std::max(backup->second, version);
+  return backup->second >= newest_.version;
 }
 
 void ReleaseGate::Add(Applied applied) {

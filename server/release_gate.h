@@ -37,8 +37,8 @@ class ReleaseGate {
   void SetBackups(absl::Span<const NodeId> backups, absl::Span<const NodeId> joining);
   // Backup `node` has all up to `version`. What is no backup's changes nothing.
   void OnHas(NodeId node, Version version);
-  // `node`, one that is joining, has all up to `version`: it is a backup from now on, if that is all that was
-  // ever released.
+  // `node`, one that is joining, has all up to `version`: nothing more is released without it from now on.
+  // True: it has all that was released before, so that it may take over.
   bool Join(NodeId node, Version version);
 
   // The next round was applied.

@@ -185,6 +185,7 @@ TEST(ConsistencyPolicy, RoundOfAnotherPolicyClosesTheOpenOne) {
     push 0..1 @0         -> hold
     round 0 @0 2..3 0..1 -> ok
     clock 0              -> 1
+    applied 0            -> 1
     covered 0            -> 0
     push 0..1 @0         -> applied
     push 0..1 @1         -> hold

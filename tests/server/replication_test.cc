@@ -513,15 +513,30 @@ TEST_F(Duties, CopyIsOfTheTermAndNotForThePrimary) {
 
 TEST_F(Duties, PrimaryThatBecomesABackupForgetsOpenRoundsAndCancelsReads) {
   const auto server = MakeServer(StoreOptions({.replicas = 2, .group = 2}), {kWeights});
-  ASSERT_EQ(*Push(*server->store, {0, 0}, 0, Floats(kLength, 1)), Action::kHold);
+  const auto other = MakeServer(StoreOptions({.replicas = 2, .group = 2}), {kWeights});
+  ASSERT_EQ(*Push(*server->store, {0, 0}, 0, Floats(kLength, 9)), Action::kHold);
   Reader reader;
   server->store->Read(kWeights, 0, 1, reader.Callback());
   ASSERT_TRUE(server->store->SetDuties(1, {{kWeights, kBackup}}).ok());
   ASSERT_EQ(reader.answers, 1);
   EXPECT_TRUE(absl::IsCancelled(reader.answer.status()));
   ASSERT_TRUE(server->store->SetDuties(2, {{kWeights, kAlone}}).ok());
-  EXPECT_EQ(*Push(*server->store, {0, 0}, 0, Floats(kLength, 1)), Action::kHold);
-  EXPECT_EQ(*Push(*server->store, {1, 1}, 0, Floats(kLength, 1)), Action::kApplyRound);
+  EXPECT_EQ(*Push(*server->store, {0, 1}, 0, Floats(kLength, 3)), Action::kApplyRound);
+  EXPECT_EQ(*Push(*other->store, {0, 1}, 0, Floats(kLength, 3)), Action::kApplyRound);
+  EXPECT_TRUE(SameBits(Weights(*server->store), Weights(*other->store)));
+}
+
+// What was held as the sum of two replicas comes again one by one.
+TEST_F(Duties, PrimaryThatWasABackupAddsAnOpenRoundAnew) {
+  const auto server = MakeServer(StoreOptions({.replicas = 4, .group = 4}), {kWeights});
+  ASSERT_EQ(*Push(*server->store, {0, 1}, 0, Floats(kLength, 9)), Action::kHold);
+  ASSERT_TRUE(server->store->SetDuties(1, {{kWeights, kBackup}}).ok());
+  ASSERT_TRUE(server->store->SetDuties(2, {{kWeights, kAlone}}).ok());
+  const Floats before = Weights(*server->store);
+  for (ReplicaId replica = 3; replica > 0; --replica)
+    ASSERT_EQ(*Push(*server->store, {replica, replica}, 0, Floats(kLength, 0)), Action::kHold);
+  ASSERT_EQ(*Push(*server->store, {0, 0}, 0, Floats(kLength, 0)), Action::kApplyRound);
+  EXPECT_EQ(Weights(*server->store), before);
 }
 
 TEST_F(Duties, ShardThatIsGivenAwayIsGone) {
