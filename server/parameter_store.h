@@ -171,8 +171,8 @@ class ParameterStore {
 
   // Of a backup. Makes the update of `forward`, that the primary of `term` has made; one that it has had is
   // OK. Errors (nothing changed): kAborted, it is no backup, or of another term; kFailedPrecondition, it is
-  // not held or an update before it is missing: it must be copied anew; kInvalidArgument, a length or
-  // replicas that are no round; those of ConsistencyPolicy::OnRound.
+  // not held or an update before it is missing; kInvalidArgument, a length, or a round that cannot be the
+  // next.
   absl::Status Forward(int64_t term, const ShardForward& forward);
   // Goes on with `copy` as a backup under `term`, in place of what it had, if that is not as new already.
   // Errors (nothing changed): kAborted, another term, or it is the primary; those of StartFrom
@@ -188,8 +188,8 @@ class ParameterStore {
   // Backup `node` has everything up to `version`: releases what all have. Who is no backup changes nothing.
   // Errors: kNotFound; kInvalidArgument, a version that is not there yet.
   absl::Status OnHas(ShardId shard, NodeId node, Version version);
-  // Release waits for `node`, a joining server that has everything up to `version`, too from now on; false:
-  // that is less than what was released. Errors: as Copy.
+  // `node`, a joining server, has everything up to `version`: nothing more is released without it from now
+  // on. True: it has all that was released before, so that it may take over. Errors: as Copy.
   absl::StatusOr<bool> Join(ShardId shard, NodeId node, Version version);
   // May something be read of every shard that it is the primary of?
   bool open() const;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/status.h"
+#include "common/text.h"
 
 namespace tessera {
 namespace {
@@ -462,8 +463,11 @@ absl::Status ShardState::Forward(int64_t term, const ShardForward& forward) {
   MutexLock lock(&mutex_);
   TESSERA_RETURN_IF_ERROR(Annotate(CheckForwardLocked(term, forward), description_));
   if (forward.made.version <= current_.version) return absl::OkStatus();
-  TESSERA_RETURN_IF_ERROR(
-      Annotate(policy_.OnRound(forward.group, forward.clock, forward.covered), description_));
+  const absl::Status closed = policy_.OnRound(forward.group, forward.clock, forward.covered);
+  if (!closed.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(description_, ", a forward that does not follow: ", PrintableLine(closed.message())));
+  }
   const std::shared_ptr<TensorBuffer> next = NextVersionLocked();
   updater_.Repeat({forward.learning_rate, forward.made.version}, current_.weights->span(),
                   RoundSum(forward.gradient, {}), next->span());
