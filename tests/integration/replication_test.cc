@@ -134,9 +134,9 @@ class EveryModeWithBackups : public testing::TestWithParam<const char*> {
     const absl::StatusOr<InProcessResult> result = RunInProcess(job.plan, job.data, options);
     ASSERT_TRUE(result.ok()) << result.status();
     EXPECT_EQ(killer.killed(), deaths);
-    EXPECT_EQ(result->recomputed_steps, 0);
     const std::string mode = GetParam();
-    if (mode == kDropping) return;  // whom rounds drop is a matter of time
+    if (mode == kDropping) return;  // whom rounds drop, from the first on, is a matter of time
+    EXPECT_EQ(result->recomputed_steps, 0);
     EXPECT_EQ(result->applied_min, kSteps);
     EXPECT_EQ(result->applied_max, kSteps);
     if (mode == "sync") ExpectSame(*result, *undisturbed);
