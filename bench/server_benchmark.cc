@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -36,17 +37,30 @@ struct SaveOptions {
   std::function<void(ShardSnapshot)> on_snapshot;
 };
 
-std::unique_ptr<ParameterStore> Store(const std::string& optimizer, int32_t replicas, SaveOptions save) {
+// A backup that answers at once: what it is told is dropped.
+class Nowhere : public ForwardSink {
+ public:
+  void Add(ShardForward) override {}
+  void Flush(ShardId) override {}
+};
+
+std::unique_ptr<ParameterStore> Store(const std::string& optimizer, int32_t replicas, SaveOptions save,
+                                      const ShardDuty& duty = {}) {
   ParameterStoreOptions options;
   options.checkpoint_every = save.every;
   options.on_snapshot = std::move(save.on_snapshot);
+  options.forwards = std::make_shared<Nowhere>();
   options.consistency.replicas = options.consistency.group = replicas;
   options.optimizer = OptimizerRegistry::Create("optimizer", optimizer, {{"lr", "0.01"}}).value();
   options.schedule = CreateSchedule("constant", {}, {}).value();
   const ShardLayout layout = Layout();
   std::vector<ShardId> held;
   for (const Shard& shard : layout.shards()) held.push_back(shard.id);
-  return ParameterStore::Create(std::move(options), layout, held).value();
+  auto store = ParameterStore::Create(std::move(options), layout, held).value();
+  std::map<ShardId, ShardDuty> duties;
+  for (const ShardId shard : held) duties[shard] = duty;
+  if (!store->SetDuties(/*term=*/1, duties).ok()) return nullptr;
+  return store;
 }
 
 // As bytes that came over a socket, or in a worker's shared memory, where they may be held.
@@ -74,9 +88,9 @@ int64_t TensorsMoved(int64_t replicas, int64_t slots, Memory memory) {
 
 // One iteration is one round of one shard.
 void Round(benchmark::State& state, const std::string& optimizer, int64_t slots,
-           Memory memory = Memory::kReceived, SaveOptions save = {}) {
+           Memory memory = Memory::kReceived, SaveOptions save = {}, const ShardDuty& duty = {}) {
   const auto replicas = static_cast<int32_t>(state.range(0));
-  const std::unique_ptr<ParameterStore> store = Store(optimizer, replicas, std::move(save));
+  const std::unique_ptr<ParameterStore> store = Store(optimizer, replicas, std::move(save), duty);
   const std::vector<TensorBytes> gradients = Gradients(memory);
   Clock clock = 0;
   ShardId shard = 0;
@@ -113,6 +127,27 @@ void Saved(benchmark::State& state, bool fresh) {
 
 void MomentumSaved(benchmark::State& state) { Saved(state, false); }
 void MomentumSavedFresh(benchmark::State& state) { Saved(state, true); }
+// Over Momentum/1, what a primary does for its backups, but for sending it: the gradient that the optimizer saw is
+// written too.
+void MomentumForwarded(benchmark::State& state) {
+  Round(state, "momentum", 1, Memory::kReceived, {}, {.joining = {1}});
+}
+
+// The same update by a backup.
+void MomentumRepeated(benchmark::State& state) {
+  const std::unique_ptr<ParameterStore> store = Store("momentum", 1, {}, {.role = ShardRole::kBackup});
+  const std::vector<TensorBytes> gradients = Gradients(Memory::kReceived);
+  ShardForward forward{.made = {1, 1}, .covered = {{0, 0}}, .learning_rate = 0.01};
+  for (auto _ : state) {
+    forward.gradient = gradients[static_cast<size_t>(forward.shard)];
+    if (!store->Forward(/*term=*/1, forward).ok()) state.SkipWithError("a forward failed");
+    if (++forward.shard < kShards) continue;
+    forward.shard = 0;
+    ++forward.made.version;
+    ++forward.clock;
+  }
+  state.SetBytesProcessed(state.iterations() * kShardBytes * TensorsMoved(1, 1, Memory::kReceived));
+}
 void Adam(benchmark::State& state) { Round(state, "adam", 2); }
 
 // The machine's copy bandwidth, shard by shard over as much memory as momentum with one replica goes through
@@ -138,6 +173,8 @@ BENCHMARK(Momentum)->Arg(1)->Arg(2)->Arg(4);
 BENCHMARK(MomentumShared)->Arg(2);
 BENCHMARK(MomentumSaved)->Arg(1);
 BENCHMARK(MomentumSavedFresh)->Arg(1);
+BENCHMARK(MomentumForwarded)->Arg(1);
+BENCHMARK(MomentumRepeated);
 BENCHMARK(Adam)->Arg(1);
 
 }  // namespace

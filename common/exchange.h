@@ -1,4 +1,4 @@
-// What workers and servers say to each other about shards, and the two ends that say it, free of any
+// What workers and servers, and servers among themselves, say to each other about shards, and the two ends that say it, free of any
 // transport. common/rpc carries it over gRPC, in_process_exchange.h within one process; nobody above can
 // tell.
 #pragma once
@@ -24,7 +24,11 @@ enum class MessageKind {
   kCredit,
   kDropped,
   kPending,
-  kUnknown
+  kUnknown,
+  kForward,
+  kForwarded,
+  kCopy,
+  kCopied
 };
 
 // Over the shards of a server, the smallest and the largest clock that a replica's next push has.
@@ -32,6 +36,23 @@ struct ClockRange {
   Clock first = 0;
   Clock last = 0;
   friend bool operator==(const ClockRange&, const ClockRange&) = default;
+};
+
+// What a message between servers says besides (wire::Replication).
+struct ReplicationFields {
+  int32_t node_id = 0;
+  int64_t update_term = 0;
+  int32_t group = 0;
+  std::vector<ReplicaRange> covered;
+  double learning_rate = 0;
+  std::string tensor;
+  int64_t applied_pushes = 0;
+  std::vector<Clock> group_clocks;
+  std::vector<Clock> replica_clocks;
+  std::vector<int64_t> applied;
+  int64_t dropped = 0;
+  int32_t pieces = 0;
+  friend bool operator==(const ReplicationFields&, const ReplicationFields&) = default;
 };
 
 // One message; proto/parameter_service.proto says which fields a kind uses.
@@ -52,7 +73,8 @@ struct ExchangeMessage {
   std::string node;
   std::vector<ClockRange> next_clocks;  // kHello of a server: by replica
   absl::Status error;                   // kError
-  TensorBytes tensor;                   // kPush, kWeights
+  TensorBytes tensor;                   // kPush, kWeights, kForward, kCopy
+  std::shared_ptr<const ReplicationFields> replication;  // of messages between servers, else null
   bool may_wait = false;  // others follow soon: it may leave with them, at the latest on Flush(); stays here
   int64_t queued_ns = 0;  // when it was queued, where sending is traced (common/trace); stays here
 };

@@ -3,7 +3,7 @@
 
 namespace tessera {
 
-inline constexpr int kProtocolVersion = 5;
+inline constexpr int kProtocolVersion = 6;
 inline constexpr char kBuildVersion[] = "0.1.0";
 
 }  // namespace tessera

@@ -25,6 +25,13 @@ absl::Status CheckUnits(const std::vector<ReplicaRange>& units, int32_t replicas
   return absl::OkStatus();
 }
 
+// Replicas of the disjoint `ranges`.
+int32_t SizeOf(absl::Span<const ReplicaRange> ranges) {
+  int32_t size = 0;
+  for (const ReplicaRange& range : ranges) size += range.size();
+  return size;
+}
+
 // Replicas of `range` that the disjoint `held` cover.
 int32_t CoveredOf(ReplicaRange range, const std::vector<ReplicaRange>& held) {
   int32_t covered = 0;
@@ -156,6 +163,40 @@ absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::OnPush(ReplicaRange
   return Action::kApplyRound;
 }
 
+absl::Status ConsistencyPolicy::OnRound(int32_t group, Clock clock, absl::Span<const ReplicaRange> covered) {
+  TESSERA_RETURN_IF_ERROR(CheckRound(group, clock, covered));
+  groups_[group].held.clear();
+  for (const ReplicaRange& range : covered) groups_[group].held.push_back(InGroup(range));
+  CloseRound(group);
+  return absl::OkStatus();
+}
+
+absl::Status ConsistencyPolicy::CheckRound(int32_t group, Clock clock,
+                                           absl::Span<const ReplicaRange> covered) const {
+  if (group < 0 || group >= num_groups())
+    return absl::InvalidArgumentError(absl::StrCat("there is no group ", group));
+  const ReplicaRange all{group * options_.group, (group + 1) * options_.group - 1};
+  for (size_t i = 0; i < covered.size(); ++i) {
+    const bool valid = covered[i].first <= covered[i].last && all.Contains(covered[i]);
+    const auto shares = [&](const ReplicaRange& other) { return other.Overlaps(covered[i]); };
+    if (valid && std::none_of(covered.begin(), covered.begin() + i, shares)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("replicas ", ToString(covered[i]), " are no part of a round of group ", group));
+  }
+  if (SizeOf(covered) < options_.group - options_.drop_stragglers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a round of ", SizeOf(covered), " replicas in a group of ", options_.group));
+  }
+  if (clock == groups_[group].clock && ReadableAt(group, clock)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("group ", group, " has closed round ", clock,
+                                                    " elsewhere, here its open one is ",
+                                                    groups_[group].clock));
+}
+
+void ConsistencyPolicy::ForgetOpenRounds() {
+  for (Group& group : groups_) group.held.clear();
+}
+
 absl::StatusOr<ConsistencyPolicy::Action> ConsistencyPolicy::Peek(ReplicaRange range, Clock clock) const {
   TESSERA_RETURN_IF_ERROR(CheckRange(range));
   TESSERA_RETURN_IF_ERROR(CheckClock(range, clock));
@@ -184,13 +225,18 @@ Clock ConsistencyPolicy::GroupClock(int32_t group) const { return groups_[group]
 
 Clock ConsistencyPolicy::ReplicaClock(ReplicaId replica) const { return replica_clocks_[replica]; }
 
-int32_t ConsistencyPolicy::Covered(int32_t group) const {
-  int32_t covered = 0;
-  for (const ReplicaRange& held : groups_[group].held) covered += held.size();
-  return covered;
-}
+int32_t ConsistencyPolicy::Covered(int32_t group) const { return SizeOf(groups_[group].held); }
 
-int32_t ConsistencyPolicy::LastRoundSize(int32_t group) const { return groups_[group].last_round_size; }
+int32_t ConsistencyPolicy::LastRoundSize(int32_t group) const { return SizeOf(groups_[group].last_round); }
+
+std::vector<ReplicaRange> ConsistencyPolicy::LastRound(int32_t group) const {
+  std::vector<ReplicaRange> ranges = groups_[group].last_round;
+  for (ReplicaRange& range : ranges) {
+    range.first += group * options_.group;
+    range.last += group * options_.group;
+  }
+  return ranges;
+}
 
 Clock ConsistencyPolicy::LastRoundLead(int32_t group) const { return groups_[group].last_round_lead; }
 
@@ -266,8 +312,7 @@ bool ConsistencyPolicy::IsComplete(int32_t group) const {
 void ConsistencyPolicy::CloseRound(int32_t index) {
   Group& group = groups_[index];
   group.last_round_lead = group.clock - slowest_;
-  group.last_round_size = Covered(index);
-  dropped_ += options_.group - group.last_round_size;
+  dropped_ += options_.group - Covered(index);
   ++group.clock;
   for (const ReplicaRange& held : group.held) {
     for (ReplicaId member = held.first; member <= held.last; ++member) {
@@ -275,6 +320,7 @@ void ConsistencyPolicy::CloseRound(int32_t index) {
       ++applied_[index * options_.group + member];
     }
   }
+  group.last_round.swap(group.held);
   group.held.clear();
   const auto slower = [](const Group& a, const Group& b) { return a.clock < b.clock; };
   if (group.clock == slowest_ + 1) {

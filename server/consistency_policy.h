@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "common/checkpoint/shard_snapshot.h"
 #include "common/replica_tree.h"
 #include "common/types.h"
@@ -83,6 +84,14 @@ class ConsistencyPolicy {
   // What OnPush would do, without doing it; kHold stands for both that add. Errors: the same.
   absl::StatusOr<Action> Peek(ReplicaRange range, Clock clock) const;
 
+  // Closes the open round of `group`, which is of `clock`, as another policy of the same options closed it:
+  // with the replicas of `covered`, in any order. What is held of it here is forgotten.
+  // Errors (nothing recorded): kInvalidArgument, an unknown group, ranges that are none of its group, share a
+  // replica or are too few; kFailedPrecondition, its open round is of another clock, or ahead of the bound.
+  absl::Status OnRound(int32_t group, Clock clock, absl::Span<const ReplicaRange> covered);
+  // What is held of open rounds has never been.
+  void ForgetOpenRounds();
+
   // May `replica` read weights for minibatch `clock`? Once true, stays true.
   // Errors: kInvalidArgument, an unknown replica or negative clock.
   absl::StatusOr<bool> MayRead(ReplicaId replica, Clock clock) const;
@@ -101,6 +110,8 @@ class ConsistencyPolicy {
   int32_t Covered(int32_t group) const;
   // Replicas that counted in the last applied round of `group`: the divisor of its mean.
   int32_t LastRoundSize(int32_t group) const;
+  // Those replicas, as disjoint ranges.
+  std::vector<ReplicaRange> LastRound(int32_t group) const;
   // By how much the last applied round of `group` was ahead of the slowest group's, just before it was
   // applied.
   Clock LastRoundLead(int32_t group) const;
@@ -115,7 +126,7 @@ class ConsistencyPolicy {
     // Held nodes, counted from the group's first replica. Disjoint, and never two siblings, which are their
     // parent: so a range is covered exactly if one held node contains it.
     std::vector<ReplicaRange> held;
-    int32_t last_round_size = 0;
+    std::vector<ReplicaRange> last_round;  // as `held` was when it closed
     Clock last_round_lead = 0;
   };
 
@@ -123,6 +134,7 @@ class ConsistencyPolicy {
   absl::Status CheckReplica(ReplicaId replica) const;
   absl::Status CheckRange(ReplicaRange range) const;
   absl::Status CheckClock(ReplicaRange range, Clock clock) const;
+  absl::Status CheckRound(int32_t group, Clock clock, absl::Span<const ReplicaRange> covered) const;
   // `range`, counted from its group's first replica.
   ReplicaRange InGroup(ReplicaRange range) const;
   bool ReadableAt(int32_t group, Clock clock) const;

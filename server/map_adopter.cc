@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -59,12 +58,14 @@ class SnapshotSink {
     MutexLock lock(&mutex_);
     if (writer_ != nullptr) writer_->Add(std::move(snapshot));
   }
-  // Waits for what is being written.
-  void Stop() {
-    std::unique_ptr<CheckpointWriter> writer;
+  // What comes from now on is `writer`'s: other shards belong together. Parts that are not complete are given
+  // up. Waits for what is being written.
+  void Replace(std::unique_ptr<CheckpointWriter> writer) {
     MutexLock lock(&mutex_);
     std::swap(writer, writer_);
   }
+  // Waits for what is being written.
+  void Stop() { Replace(nullptr); }
 
  private:
   Mutex mutex_;
@@ -91,24 +92,25 @@ Clock MapAdopter::SetAdopted(Adopted adopted) {
   return asked_;
 }
 
-std::vector<ShardId> MapAdopter::ShardsOf(const wire::ClusterMap& map) const {
-  for (const wire::ServerEntry& entry : map.servers()) {
-    if (entry.node_id() == options_.node_id) return {entry.shards().begin(), entry.shards().end()};
-  }
-  return {};
-}
-
 absl::Status MapAdopter::Adopt(const wire::ClusterMap& map) {
-  {
-    const Adopted last = adopted();
-    if (last.store != nullptr && last.rewind == map.rewind()) return KeepShards(last.store, map);
-  }
-  if (Names(map)) return MakeShards(map, ShardsOf(map));
+  const ServerDuties duties = DutiesFrom(map, options_.node_id);
+  if (const std::shared_ptr<ParameterStore> store = StoreToKeep(map, duties))
+    return KeepShards(store, map, duties);
+  if (Names(map)) return MakeShards(map, duties);
   // Who still takes it for the server that it was (it has joined again) must wait for a map that does not.
   SetAdopted({});
+  if (options_.replicator != nullptr) options_.replicator->SetMap(nullptr, map.term(), map.rewind(), {});
   options_.service->Adopt(nullptr, map.term());
   Stop();
   return absl::OkStatus();
+}
+
+std::shared_ptr<ParameterStore> MapAdopter::StoreToKeep(const wire::ClusterMap& map,
+                                                        const ServerDuties& duties) const {
+  const Adopted last = adopted();
+  if (last.store == nullptr || last.rewind != map.rewind()) return nullptr;
+  // Who holds nothing has nothing to keep: what it gets is copied to it.
+  return last.store->held().empty() && duties.primaries.empty() ? nullptr : last.store;
 }
 
 bool MapAdopter::Names(const wire::ClusterMap& map) const {
@@ -116,57 +118,79 @@ bool MapAdopter::Names(const wire::ClusterMap& map) const {
                      [this](const wire::ServerEntry& entry) { return entry.node_id() == options_.node_id; });
 }
 
-absl::Status MapAdopter::KeepShards(std::shared_ptr<ParameterStore> store, const wire::ClusterMap& map) {
-  const std::set<ShardId> held(store->held().begin(), store->held().end());
-  const std::vector<ShardId> given = ShardsOf(map);
-  if (std::set<ShardId>(given.begin(), given.end()) != held) {
-    return absl::InternalError(
-        absl::StrCat("the shard map gives other shards than before, without a rewind (", map.rewind(), ")"));
+absl::Status MapAdopter::KeepShards(std::shared_ptr<ParameterStore> store, const wire::ClusterMap& map,
+                                    const ServerDuties& duties) {
+  const std::vector<ShardId> held = store->held();
+  if (!std::includes(held.begin(), held.end(), duties.primaries.begin(), duties.primaries.end())) {
+    return absl::InternalError(absl::StrCat(
+        "the shard map gives shards that this server does not have, without a rewind (", map.rewind(), ")"));
   }
   TESSERA_RETURN_IF_ERROR(store->SetUnits(UnitsOf(map)));
-  options_.service->Adopt(std::move(store), map.term());
+  TESSERA_RETURN_IF_ERROR(store->SetDuties(map.term(), duties.duties));
+  if (sink_ != nullptr && saved_ != duties.primaries)
+    sink_->Replace(MakeWriter(map, store->layout(), duties.primaries));
+  Publish(store, map, duties);
   return absl::OkStatus();
 }
 
-absl::Status MapAdopter::MakeShards(const wire::ClusterMap& map, const std::vector<ShardId>& held) {
+absl::Status MapAdopter::MakeShards(const wire::ClusterMap& map, const ServerDuties& duties) {
   SetAdopted({});
+  if (options_.replicator != nullptr) options_.replicator->SetMap(nullptr, map.term(), map.rewind(), {});
   options_.service->Adopt(nullptr, map.term());  // the old shards go first: there may be no room for both
   Stop();
+  const bool nothing = duties.held.empty() && duties.copies.empty();
   TESSERA_ASSIGN_OR_RETURN(const ShardLayout layout, LayoutFromMap(map));
-  TESSERA_ASSIGN_OR_RETURN(const CheckpointHooks hooks, MakeHooks(map, layout, held));
+  TESSERA_ASSIGN_OR_RETURN(const CheckpointHooks hooks, MakeHooks(map, layout, duties));
   TESSERA_ASSIGN_OR_RETURN(
       std::shared_ptr<ParameterStore> store,
-      MakeStore(options_.job, layout, map.steps_per_epoch(), UnitsOf(map), held, map.shard_digests(),
-                held.empty() ? VersionMemorySource() : options_.version_memory, hooks));
+      MakeStore(options_.job, layout, map.steps_per_epoch(), UnitsOf(map), duties.held, map.shard_digests(),
+                nothing ? VersionMemorySource() : options_.version_memory, hooks,
+                {options_.replicator, duties.copies}));
+  TESSERA_RETURN_IF_ERROR(store->SetDuties(map.term(), duties.duties));
   const Clock asked = SetAdopted({store, map.rewind()});
   // It is asked for once, maybe when the shards of before were there.
   if (hooks.on_snapshot && asked > map.restore().clock()) SaveAt(asked);
-  options_.service->Adopt(std::move(store), map.term());
+  Publish(store, map, duties);
   return absl::OkStatus();
 }
 
+void MapAdopter::Publish(const std::shared_ptr<ParameterStore>& store, const wire::ClusterMap& map,
+                         const ServerDuties& duties) {
+  options_.service->Adopt(store, map.term(), duties.primary_of);
+  if (options_.replicator != nullptr)
+    options_.replicator->SetMap(store, map.term(), map.rewind(), duties.peers);
+  options_.service->OnOpen();  // what an answer under the last map may have opened meanwhile
+}
+
 absl::StatusOr<CheckpointHooks> MapAdopter::MakeHooks(const wire::ClusterMap& map, const ShardLayout& layout,
-                                                      const std::vector<ShardId>& held) {
+                                                      const ServerDuties& duties) {
   CheckpointHooks hooks;
-  if (held.empty()) return hooks;
-  if (map.has_restore()) {
-    TESSERA_ASSIGN_OR_RETURN(hooks.restore, ReadRestore(map.restore(), layout, held));
+  if (map.has_restore() && !duties.held.empty()) {
+    TESSERA_ASSIGN_OR_RETURN(hooks.restore, ReadRestore(map.restore(), layout, duties.held));
   }
-  if (map.checkpoint_folder().empty()) return hooks;
+  if (map.checkpoint_folder().empty() || (duties.held.empty() && duties.copies.empty())) return hooks;
   TESSERA_RETURN_IF_ERROR(CheckProbe(map.checkpoint_folder(), map.checkpoint_probe()));
+  sink_ = std::make_shared<SnapshotSink>(MakeWriter(map, layout, duties.primaries));
+  hooks.every = CheckpointEverySteps(options_.job, map.steps_per_epoch());
+  hooks.on_snapshot = [sink = sink_](ShardSnapshot snapshot) { sink->Add(std::move(snapshot)); };
+  return hooks;
+}
+
+std::unique_ptr<CheckpointWriter> MapAdopter::MakeWriter(const wire::ClusterMap& map,
+                                                         const ShardLayout& layout,
+                                                         const std::vector<ShardId>& shards) {
+  saved_ = shards;
+  if (shards.empty()) return nullptr;
   CheckpointWriterOptions options{.dir = map.checkpoint_folder(),
                                   .server_index = options_.index,
                                   .incarnation = options_.incarnation,
                                   .layout = layout,
-                                  .shards = held,
+                                  .shards = shards,
                                   .groups = GroupsOf(options_.job.train)};
   const auto report = [this, rewind = map.rewind()](Clock clock, absl::StatusOr<CheckpointFileInfo> part) {
     Report(rewind, clock, part);
   };
-  sink_ = std::make_shared<SnapshotSink>(std::make_unique<CheckpointWriter>(std::move(options), report));
-  hooks.every = CheckpointEverySteps(options_.job, map.steps_per_epoch());
-  hooks.on_snapshot = [sink = sink_](ShardSnapshot snapshot) { sink->Add(std::move(snapshot)); };
-  return hooks;
+  return std::make_unique<CheckpointWriter>(std::move(options), report);
 }
 
 void MapAdopter::Report(int64_t rewind, Clock clock, const absl::StatusOr<CheckpointFileInfo>& part) const {
@@ -200,6 +224,13 @@ void MapAdopter::SaveAt(Clock clock) {
 void MapAdopter::FillProgress(wire::HeartbeatRequest* request) const {
   const Adopted now = adopted();
   if (now.store == nullptr || now.rewind != request->rewind()) return;
+  if (options_.replicator != nullptr) {
+    for (const auto& [shard, node] : options_.replicator->copied()) {
+      wire::CopiedShard* copied = request->add_copied();
+      copied->set_shard(shard);
+      copied->set_node_id(node);
+    }
+  }
   const StalenessStats staleness = now.store->staleness();
   wire::ServerProgress* progress = request->mutable_server();
   progress->set_staleness_pushes(staleness.pushes);

@@ -16,7 +16,10 @@
 #include "common/types.h"
 #include "config/job_spec.h"
 #include "proto/coordinator_service.pb.h"
+#include "server/checkpoint_writer.h"
 #include "server/parameter_service.h"
+#include "server/replicator.h"
+#include "server/server_duties.h"
 #include "server/store_factory.h"
 
 namespace tessera {
@@ -35,17 +38,19 @@ class MapAdopter {
     VersionMemorySource version_memory;  // may be empty
     // A part of a checkpoint that was written, or why there is none; from the writer's thread or SaveAt.
     std::function<void(wire::ReportCheckpointRequest)> report;
+    std::shared_ptr<Replicator> replicator;  // its owner starts and closes it; null: shards have no backups
   };
 
   explicit MapAdopter(Options options);
   ~MapAdopter();
 
-  // Works with `map` from now on, when this returns. Of the rewind of before (replicas have moved): the same
-  // shards go on under its term. Of another, or the first one: the old shards are dropped, then those that it
-  // gives are made. A map that does not name this server leaves it spare: everything is answered UNAVAILABLE.
-  // Errors: kFailedPrecondition, checkpoint_folder is not the coordinator's here, or model.weights is another
-  // file; those of ReadCheckpointShards, with the file's name, LayoutFromMap and MakeStore; kInternal, other
-  // shards without a rewind.
+  // Works with `map` from now on, when this returns. Of the rewind of before: the shards go on under its
+  // term, in the roles that it gives them (ParameterStore::SetDuties). Of another, or the first one: the old
+  // shards are dropped, then those that it gives are made. A map that does not name this server leaves it
+  // spare: everything is answered UNAVAILABLE. Errors: kFailedPrecondition, checkpoint_folder is not the
+  // coordinator's here, or model.weights is another file; those of ReadCheckpointShards, with the file's
+  // name, LayoutFromMap, MakeStore and SetDuties; kInternal, the primary of shards that it does not have,
+  // without a rewind.
   absl::Status Adopt(const wire::ClusterMap& map);
 
   // Every held shard is saved when it comes to `clock`, besides the job's own checkpoints; where one is past
@@ -65,21 +70,31 @@ class MapAdopter {
     int64_t rewind = 0;
   };
 
-  absl::Status KeepShards(std::shared_ptr<ParameterStore> store, const wire::ClusterMap& map);
-  absl::Status MakeShards(const wire::ClusterMap& map, const std::vector<ShardId>& held);
+  // That goes on under `map`; null: it is to be made.
+  std::shared_ptr<ParameterStore> StoreToKeep(const wire::ClusterMap& map, const ServerDuties& duties) const;
+  absl::Status KeepShards(std::shared_ptr<ParameterStore> store, const wire::ClusterMap& map,
+                          const ServerDuties& duties);
+  absl::Status MakeShards(const wire::ClusterMap& map, const ServerDuties& duties);
+  // Workers and other servers find `store` under the map from now on.
+  void Publish(const std::shared_ptr<ParameterStore>& store, const wire::ClusterMap& map,
+               const ServerDuties& duties);
   // From the map's checkpoint, if it has one; and where snapshots go.
   absl::StatusOr<CheckpointHooks> MakeHooks(const wire::ClusterMap& map, const ShardLayout& layout,
-                                            const std::vector<ShardId>& held);
+                                            const ServerDuties& duties);
+  // Saves `shards` together; null for none.
+  std::unique_ptr<CheckpointWriter> MakeWriter(const wire::ClusterMap& map, const ShardLayout& layout,
+                                               const std::vector<ShardId>& shards);
   // Of `clock`'s part of a checkpoint.
   void Report(int64_t rewind, Clock clock, const absl::StatusOr<CheckpointFileInfo>& part) const;
   bool Names(const wire::ClusterMap& map) const;
-  std::vector<ShardId> ShardsOf(const wire::ClusterMap& map) const;
   Adopted adopted() const;
   // Returns the last clock that was asked for.
   Clock SetAdopted(Adopted adopted);
 
   const Options options_;
-  std::shared_ptr<SnapshotSink> sink_;  // the adopting thread's; null: nothing is saved
+  // The adopting thread's.
+  std::shared_ptr<SnapshotSink> sink_;  // null: nothing is saved
+  std::vector<ShardId> saved_;          // together
 
   mutable Mutex mutex_;
   Adopted adopted_ ABSL_GUARDED_BY(mutex_);

@@ -1,11 +1,13 @@
 #include "server/parameter_service.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/protocol.h"
 #include "common/status.h"
+#include "server/replication_messages.h"
 
 namespace tessera {
 
@@ -57,9 +59,42 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
         return message.probe ? OnProbe(*state.store, message) : OnPush(*state.store, message);
       case MessageKind::kRead:
         return OnRead(*state.store, message);
+      case MessageKind::kForward:
+        TESSERA_RETURN_IF_ERROR(CheckPrimary(state, message));
+        return OnForward(*state.store, message);
+      case MessageKind::kCopy:
+        TESSERA_RETURN_IF_ERROR(CheckPrimary(state, message));
+        return OnCopy(*state.store, message);
       default:
         return absl::InvalidArgumentError("a message that only servers send");
     }
+  }
+
+  absl::Status CheckPrimary(const State& state, const ExchangeMessage& message) const {
+    const std::vector<NodeId>& primaries = *state.primaries;
+    const bool known = message.shard >= 0 && static_cast<size_t>(message.shard) < primaries.size();
+    MutexLock lock(&mutex_);
+    if (known && peer_.has_value() && primaries[message.shard] == *peer_) return absl::OkStatus();
+    return absl::PermissionDeniedError(
+        absl::StrCat("an update of shard ", message.shard, " from who is not its primary"));
+  }
+
+  // What is there is the answer, also where the forward is not the next one.
+  absl::Status OnForward(ParameterStore& store, const ExchangeMessage& message) {
+    if (!message.probe) {
+      const absl::Status made = store.Forward(message.term, ForwardFrom(message));
+      if (!made.ok() && !absl::IsFailedPrecondition(made)) return made;
+    }
+    sender_->Send(MarkAnswer(message, store.Mark(message.shard)));
+    return absl::OkStatus();
+  }
+
+  absl::Status OnCopy(ParameterStore& store, const ExchangeMessage& message) {
+    TESSERA_ASSIGN_OR_RETURN(const std::optional<ShardCopy> copy, copies_.Add(message, store.layout()));
+    if (!copy.has_value()) return absl::OkStatus();
+    TESSERA_RETURN_IF_ERROR(store.Install(message.term, *copy));
+    sender_->Send(MarkAnswer(message, store.Mark(message.shard)));
+    return absl::OkStatus();
   }
 
   static absl::Status CheckTerm(int64_t term, ExchangeMessage& message) {
@@ -81,6 +116,7 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     MutexLock lock(&mutex_);
     if (greeted_) return absl::FailedPreconditionError("a second hello");
     greeted_ = true;
+    if (message.replication != nullptr) peer_ = message.replication->node_id;
     trace_.NamePeer(message.node);
     AnswerHelloLocked();
     return absl::OkStatus();
@@ -124,11 +160,19 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     return false;
   }
 
+  // Once the round that was closed without it is released.
   absl::Status SendDropped(ParameterStore& store, const ExchangeMessage& message) {
-    TESSERA_ASSIGN_OR_RETURN(const ShardVersion latest, store.Latest(message.shard));
-    ExchangeMessage dropped = Answer(MessageKind::kDropped, message);
-    dropped.version = latest.version;  // rounds are dropped in a single group only: its open round
-    sender_->Send(std::move(dropped));
+    ExchangeMessage header = Answer(MessageKind::kDropped, message);
+    store.Read(
+        message.shard, message.replicas.first, message.clock + 1,
+        [session = shared_from_this(),
+         header = std::move(header)](absl::StatusOr<ShardVersion> read) mutable {
+          if (session->closed_ || absl::IsCancelled(read.status())) return;
+          if (!read.ok()) return session->Refuse(header, read.status());
+          header.version = read->version;  // rounds are dropped in a single group only: its open round
+          session->sender_->Send(std::move(header));
+        },
+        ReadRule::kPolicy, reader_);
     return absl::OkStatus();
   }
 
@@ -184,10 +228,11 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
     return answer;
   }
 
-  // Once, as soon as there is a store.
+  // Once, as soon as there is a store; to workers, once its clocks hold whatever happens.
   void AnswerHelloLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const State state = service_->state();
     if (state.store == nullptr || answered_) return;
+    if (!peer_.has_value() && !state.store->open()) return;
     answered_ = true;
     ExchangeMessage hello;
     hello.kind = MessageKind::kHello;
@@ -209,9 +254,11 @@ class ParameterService::Session : public ExchangeReceiver, public std::enable_sh
   const ExchangeTrace trace_;
   const ReaderId reader_;
   std::atomic<bool> closed_{false};
-  Mutex mutex_;                                    // between Adopt and the connection's thread
-  bool greeted_ ABSL_GUARDED_BY(mutex_) = false;   // the hello has come
-  bool answered_ ABSL_GUARDED_BY(mutex_) = false;  // and was answered
+  CopyAssembler copies_;                                // the connection's thread's
+  mutable Mutex mutex_;                                 // between Adopt and the connection's thread
+  bool greeted_ ABSL_GUARDED_BY(mutex_) = false;        // the hello has come
+  bool answered_ ABSL_GUARDED_BY(mutex_) = false;       // and was answered
+  std::optional<NodeId> peer_ ABSL_GUARDED_BY(mutex_);  // of a server
 };
 
 std::shared_ptr<ParameterService> ParameterService::Create() {
@@ -225,15 +272,25 @@ ParameterService::State ParameterService::state() const {
   return state_;
 }
 
-void ParameterService::Adopt(std::shared_ptr<ParameterStore> store, int64_t term) {
-  State last{store, term};
-  std::vector<std::weak_ptr<Session>> sessions;
+void ParameterService::Adopt(std::shared_ptr<ParameterStore> store, int64_t term,
+                             std::vector<NodeId> primaries) {
+  State last{store, term, std::make_shared<const std::vector<NodeId>>(std::move(primaries))};
   {
     MutexLock lock(&mutex_);
     std::swap(state_, last);
-    sessions = sessions_;
   }
   if (last.store != nullptr && last.store != store) last.store->Close();
+  TellSessions();
+}
+
+void ParameterService::OnOpen() { TellSessions(); }
+
+void ParameterService::TellSessions() {
+  std::vector<std::weak_ptr<Session>> sessions;
+  {
+    MutexLock lock(&mutex_);
+    sessions = sessions_;
+  }
   for (const std::weak_ptr<Session>& weak : sessions) {
     if (auto session = weak.lock()) session->OnAdopted();
   }

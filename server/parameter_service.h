@@ -24,7 +24,8 @@ struct ServiceStats {
 
 // Sessions outlive changes of the map. Pushes and reads (but those of `latest`) are taken under exactly the
 // adopted term: a lower one is refused with kAborted (the answer's term is the server's), a higher one with
-// kUnavailable, before anything else is looked at. docs/adr/0009-recovery.md. Thread-safe.
+// kUnavailable, before anything else is looked at. docs/adr/0009-recovery.md. Forwards and copies are taken
+// from the shard's primary alone, as the map names it: a session's node is what its hello says. Thread-safe.
 class ParameterService : public std::enable_shared_from_this<ParameterService> {
  public:
   // Until the first store, a session's hello is held back: a client learns by its answer that the shards are
@@ -35,8 +36,13 @@ class ParameterService : public std::enable_shared_from_this<ParameterService> {
   // Shard map `term` holds from now on, and `store`, the same as before or another. Another one replaces the
   // last, which is closed: what waited for it is dropped, its clients ask again. Null: the shards of the map
   // are not there yet, and every message is refused with kUnavailable, or as of a lower term. `term` is
-  // higher than all before, or the same as the last one's. Not from two threads at once.
-  void Adopt(std::shared_ptr<ParameterStore> store, int64_t term);
+  // higher than all before, or the same as the last one's. Not from two threads at once. `primaries`: by
+  // shard, the node that is its primary; shards beyond have none.
+  void Adopt(std::shared_ptr<ParameterStore> store, int64_t term, std::vector<NodeId> primaries = {});
+
+  // The store may have opened (ParameterStore::open): workers' hellos wait for that, since the clocks that
+  // they are told must be any heir's too.
+  void OnOpen();
 
   // This server is nobody's any more: drops the store and closes every session with `reason`. A new session
   // waits for the next Adopt, whatever its term.
@@ -59,9 +65,11 @@ class ParameterService : public std::enable_shared_from_this<ParameterService> {
   struct State {
     std::shared_ptr<ParameterStore> store;
     int64_t term = 0;
+    std::shared_ptr<const std::vector<NodeId>> primaries;
   };
   ParameterService() = default;
   State state() const;
+  void TellSessions();
   void CloseSessions(const absl::Status& reason, bool for_good);
 
   mutable Mutex mutex_;  // never held while a message is handled

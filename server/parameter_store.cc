@@ -111,8 +111,8 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> ParameterStore::Create(Parameter
                                                                        ShardLayout layout,
                                                                        absl::Span<const ShardId> held) {
   std::unique_ptr<ParameterStore> store(new ParameterStore(std::move(options), std::move(layout), held));
-  TESSERA_ASSIGN_OR_RETURN(const Rules rules, MakeRules(store->options_));
-  TESSERA_RETURN_IF_ERROR(store->AddShards(rules));
+  TESSERA_ASSIGN_OR_RETURN(store->rules_, MakeRules(store->options_));
+  TESSERA_RETURN_IF_ERROR(store->AddShards(held));
   return store;
 }
 
@@ -120,8 +120,11 @@ ParameterStore::ParameterStore(ParameterStoreOptions options, ShardLayout layout
                                absl::Span<const ShardId> held)
     : options_(std::move(options)),
       layout_(std::move(layout)),
-      held_(held.begin(), held.end()),
-      shards_(layout_.shards().size()) {}
+      pool_(std::make_shared<BufferPool>(PoolBytes(layout_, held, options_.consistency.group))),
+      versions_pool_(options_.version_memory == nullptr
+                         ? pool_
+                         : std::make_shared<BufferPool>(BytesOf(layout_, held).few, options_.version_memory)),
+      places_(layout_.shards().size()) {}
 
 ParameterStore::~ParameterStore() { Close(); }
 
@@ -161,29 +164,38 @@ absl::StatusOr<ParameterStore::Rules> ParameterStore::MakeRules(const ParameterS
   return rules;
 }
 
-absl::Status ParameterStore::AddShards(const Rules& rules) {
-  const auto pool = std::make_shared<BufferPool>(PoolBytes(layout_, held_, options_.consistency.group));
-  TESSERA_RETURN_IF_ERROR(CheckHeld());
-  std::vector<VersionBuffers> versions = MakeVersionBuffers(pool);
-  const ShardState::Shared shared{pool, &staleness_, options_.checkpoint_every, options_.on_snapshot};
-  for (size_t index = 0; index < held_.size(); ++index) {
-    const ShardId id = held_[index];
-    const Shard& shard = layout_.shards()[id];
-    const bool statistics = layout_.blocks()[shard.block].kind == ParameterKind::kStatistic;
-    ShardUpdater updater(statistics ? rules.statistics : rules.weights, static_cast<size_t>(shard.length),
-                         UpdateRanges(layout_, id));
+absl::Status ParameterStore::AddShards(absl::Span<const ShardId> held) {
+  TESSERA_RETURN_IF_ERROR(CheckHeld(held));
+  std::vector<VersionBuffers> versions = MakeVersionBuffers(held);
+  for (size_t index = 0; index < held.size(); ++index) {
+    const ShardId id = held[index];
+    ShardUpdater updater = MakeUpdater(id);
     TESSERA_ASSIGN_OR_RETURN(ShardStart start, options_.restore
                                                    ? Restored(layout_, id, options_, versions[index], updater)
                                                    : Initial(layout_, id, options_, versions[index]));
-    shards_[id] = std::make_unique<ShardState>(id, layout_.Describe(id), std::move(start), std::move(updater),
-                                               std::move(versions[index]), shared);
+    Put(id, MakeShard(id, std::move(start), std::move(updater), std::move(versions[index])));
   }
   return absl::OkStatus();
 }
 
-absl::Status ParameterStore::CheckHeld() const {
+ShardUpdater ParameterStore::MakeUpdater(ShardId id) const {
+  const Shard& shard = layout_.shards()[id];
+  const bool statistics = layout_.blocks()[shard.block].kind == ParameterKind::kStatistic;
+  return {statistics ? rules_.statistics : rules_.weights, static_cast<size_t>(shard.length),
+          UpdateRanges(layout_, id)};
+}
+
+std::shared_ptr<ShardState> ParameterStore::MakeShard(ShardId id, ShardStart start, ShardUpdater updater,
+                                                      VersionBuffers versions) {
+  const ShardState::Shared shared{pool_, &staleness_, options_.checkpoint_every, options_.on_snapshot,
+                                  options_.forwards};
+  return std::make_shared<ShardState>(id, layout_.Describe(id), std::move(start), std::move(updater),
+                                      std::move(versions), shared);
+}
+
+absl::Status ParameterStore::CheckHeld(absl::Span<const ShardId> held) const {
   std::vector<bool> named(layout_.shards().size());
-  for (const ShardId id : held_) {
+  for (const ShardId id : held) {
     if (IsShard(layout_, id) && !named[id]) {
       named[id] = true;
       continue;
@@ -194,45 +206,42 @@ absl::Status ParameterStore::CheckHeld() const {
   return absl::OkStatus();
 }
 
-std::vector<VersionBuffers> ParameterStore::MakeVersionBuffers(
-    const std::shared_ptr<BufferPool>& heap) const {
-  const auto pool = options_.version_memory == nullptr
-                        ? heap
-                        : std::make_shared<BufferPool>(BytesOf(layout_, held_).few, options_.version_memory);
+std::vector<VersionBuffers> ParameterStore::MakeVersionBuffers(absl::Span<const ShardId> held) const {
   if (options_.version_memory != nullptr && HasExactVersions(options_.consistency)) {
-    return VersionBuffers::Adjoining(layout_, held_, pool);
+    return VersionBuffers::Adjoining(layout_, held, versions_pool_);
   }
   std::vector<VersionBuffers> buffers;
-  for (const ShardId id : held_) buffers.emplace_back(static_cast<size_t>(layout_.shards()[id].length), pool);
+  for (const ShardId id : held)
+    buffers.emplace_back(static_cast<size_t>(layout_.shards()[id].length), versions_pool_);
   return buffers;
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ParameterStore::Push(const PushHeader& header,
                                                                const TensorBytes& gradient,
                                                                TraceTrack trace) {
-  TESSERA_ASSIGN_OR_RETURN(ShardState* const shard, Find(header.shard));
+  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ShardState> shard, Find(header.shard));
   return shard->Push(header, gradient, trace);
 }
 
 absl::StatusOr<PushState> ParameterStore::Probe(const PushHeader& header) const {
-  TESSERA_ASSIGN_OR_RETURN(const ShardState* const shard, Find(header.shard));
+  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ShardState> shard, Find(header.shard));
   return shard->Probe(header);
 }
 
 bool ParameterStore::Read(ShardId shard, ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule,
                           ReaderId reader) {
-  const absl::StatusOr<ShardState*> found = Find(shard);
+  const absl::StatusOr<std::shared_ptr<ShardState>> found = Find(shard);
   if (found.ok()) return (*found)->Read(replica, clock, std::move(done), rule, reader);
   done(found.status());
   return false;
 }
 
 void ParameterStore::CancelReads(ReaderId reader) {
-  for (const ShardId id : held_) shards_[id]->CancelReads(reader);
+  for (const auto& shard : All()) shard->CancelReads(reader);
 }
 
 absl::StatusOr<ShardVersion> ParameterStore::Latest(ShardId shard) const {
-  TESSERA_ASSIGN_OR_RETURN(const ShardState* const found, Find(shard));
+  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ShardState> found, Find(shard));
   return found->Latest();
 }
 
@@ -242,38 +251,36 @@ absl::Status ParameterStore::SnapshotAt(Version version) {
         absl::StrCat("shards are to be saved at version ", version, ", not after 0"));
   }
   if (!options_.on_snapshot) return absl::FailedPreconditionError("nobody here gets snapshots");
-  for (const ShardId id : held_) TESSERA_RETURN_IF_ERROR(shards_[id]->SnapshotAt(version));
+  for (const auto& shard : Primaries()) TESSERA_RETURN_IF_ERROR(shard->SnapshotAt(version));
   return absl::OkStatus();
 }
 
 absl::Status ParameterStore::SetUnits(const std::vector<ReplicaRange>& units) {
   // All shards have the same options: the first refuses what any would.
-  for (const ShardId id : held_) TESSERA_RETURN_IF_ERROR(shards_[id]->SetUnits(units));
+  for (const auto& shard : All()) TESSERA_RETURN_IF_ERROR(shard->SetUnits(units));
   return absl::OkStatus();
 }
 
 void ParameterStore::Close() {
-  for (const auto& shard : shards_) {
-    if (shard != nullptr) shard->Close();
-  }
+  for (const auto& shard : All()) shard->Close();
 }
 
 int64_t ParameterStore::copied_bytes() const {
   int64_t copied = 0;
-  for (const ShardId id : held_) copied += shards_[id]->copied_bytes();
+  for (const auto& shard : All()) copied += shard->copied_bytes();
   return copied;
 }
 
 size_t ParameterStore::parked_reads() const {
   size_t parked = 0;
-  for (const ShardId id : held_) parked += shards_[id]->parked_reads();
+  for (const auto& shard : All()) parked += shard->parked_reads();
   return parked;
 }
 
 std::vector<std::pair<int64_t, int64_t>> ParameterStore::AppliedRange() const {
   std::vector<std::pair<int64_t, int64_t>> ranges;
-  for (const ShardId id : held_) {
-    const std::vector<int64_t> applied = shards_[id]->applied();
+  for (const auto& shard : Primaries()) {
+    const std::vector<int64_t> applied = shard->applied();
     ranges.resize(applied.size(), {std::numeric_limits<int64_t>::max(), 0});
     for (size_t replica = 0; replica < applied.size(); ++replica) {
       auto& [min, max] = ranges[replica];
@@ -286,8 +293,8 @@ std::vector<std::pair<int64_t, int64_t>> ParameterStore::AppliedRange() const {
 
 std::vector<ClockRange> ParameterStore::NextClocks() const {
   std::vector<ClockRange> ranges;
-  for (const ShardId id : held_) {
-    const std::vector<Clock> clocks = shards_[id]->next_clocks();
+  for (const auto& shard : Primaries()) {
+    const std::vector<Clock> clocks = shard->next_clocks();
     ranges.resize(clocks.size(), {std::numeric_limits<Clock>::max(), 0});
     for (size_t replica = 0; replica < clocks.size(); ++replica) {
       ClockRange& range = ranges[replica];
@@ -299,25 +306,166 @@ std::vector<ClockRange> ParameterStore::NextClocks() const {
 
 int64_t ParameterStore::dropped() const {
   int64_t dropped = 0;
-  for (const ShardId id : held_) dropped += shards_[id]->dropped();
+  for (const auto& shard : Primaries()) dropped += shard->dropped();
   return dropped;
 }
 
 std::pair<Version, Version> ParameterStore::VersionRange() const {
-  if (held_.empty()) return {0, 0};
+  const Shards primaries = Primaries();
+  if (primaries.empty()) return {0, 0};
   std::pair<Version, Version> range{std::numeric_limits<Version>::max(), 0};
-  for (const ShardId id : held_) {
-    const Version version = shards_[id]->Latest().version;
+  for (const auto& shard : primaries) {
+    const Version version = shard->released();
     range = {std::min(range.first, version), std::max(range.second, version)};
   }
   return range;
 }
 
-absl::StatusOr<ShardState*> ParameterStore::Find(ShardId shard) const {
-  if (IsShard(layout_, shard) && shards_[shard] != nullptr) return shards_[shard].get();
-  return absl::NotFoundError(absl::StrCat(
-      "shard ", shard, IsShard(layout_, shard) ? absl::StrCat(" (", layout_.Describe(shard), ")") : "",
-      " is not held here"));
+absl::Status ParameterStore::SetDuties(int64_t term, const std::map<ShardId, ShardDuty>& duties) {
+  MutexLock lock(&duties_mutex_);
+  TESSERA_RETURN_IF_ERROR(CheckDuties(duties));
+  term_ = term;
+  for (const Shard& shard : layout_.shards()) {
+    const std::shared_ptr<ShardState> held = At(shard.id);
+    if (held == nullptr) continue;
+    const auto duty = duties.find(shard.id);
+    if (duty != duties.end()) {
+      held->SetDuty(term, duty->second);
+    } else {
+      Put(shard.id, nullptr);
+      held->Close();
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParameterStore::CheckDuties(const std::map<ShardId, ShardDuty>& duties) const {
+  for (const auto& [id, duty] : duties) {
+    if (!IsShard(layout_, id)) return absl::InvalidArgumentError(absl::StrCat("shard ", id, " is unknown"));
+    if (duty.role == ShardRole::kBackup) continue;
+    if (At(id) == nullptr) {
+      return absl::FailedPreconditionError(absl::StrCat("this server is to be the primary of shard ", id,
+                                                        " (", layout_.Describe(id),
+                                                        "), but does not hold it"));
+    }
+    if (duty.backups.empty() && duty.joining.empty()) continue;
+    if (options_.forwards == nullptr) return absl::FailedPreconditionError("nobody here forwards to backups");
+    if (options_.correction.compensates() && options_.correction.adaptive)
+      return absl::InvalidArgumentError("dc_adaptive: its mean square is not forwarded to backups");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParameterStore::Forward(int64_t term, const ShardForward& forward) {
+  const std::shared_ptr<ShardState> shard = At(forward.shard);
+  if (shard != nullptr) return shard->Forward(term, forward);
+  return absl::FailedPreconditionError(absl::StrCat("shard ", forward.shard, " is not held here"));
+}
+
+absl::Status ParameterStore::Install(int64_t term, const ShardCopy& copy) {
+  const ShardId id = copy.snapshot.shard;
+  if (!IsShard(layout_, id)) return absl::InvalidArgumentError(absl::StrCat("shard ", id, " is unknown"));
+  VersionBuffers versions(static_cast<size_t>(layout_.shards()[id].length), versions_pool_);
+  ShardUpdater updater = MakeUpdater(id);
+  absl::StatusOr<ShardStart> start = StartFrom(copy, id, options_.consistency, versions, updater);
+  if (!start.ok()) return Annotate(start.status(), absl::StrCat("the copy of ", layout_.Describe(id)));
+  start->told_term = term;
+  std::shared_ptr<ShardState> made =
+      MakeShard(id, *std::move(start), std::move(updater), std::move(versions));
+  MutexLock lock(&duties_mutex_);
+  if (term != term_)
+    return absl::AbortedError(absl::StrCat("a copy of term ", term, ", but the term is ", term_));
+  const std::shared_ptr<ShardState> held = At(id);
+  if (held != nullptr && held->role() == ShardRole::kPrimary)
+    return absl::AbortedError(absl::StrCat("this server is the primary of shard ", id));
+  // A late one of a connection that broke.
+  if (held != nullptr && held->Follows(term, copy.snapshot.version)) return absl::OkStatus();
+  made->SetDuty(term, {.role = ShardRole::kBackup});
+  Put(id, std::move(made));
+  return absl::OkStatus();
+}
+
+ShardMark ParameterStore::Mark(ShardId shard) const {
+  const std::shared_ptr<ShardState> held = At(shard);
+  return held == nullptr ? ShardMark() : held->mark();
+}
+
+absl::Status ParameterStore::Copy(ShardId shard, const std::function<void(ShardCopy)>& take) const {
+  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ShardState> found, Find(shard));
+  return found->Copy(take);
+}
+
+absl::Status ParameterStore::OnHas(ShardId shard, NodeId node, Version version) {
+  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ShardState> found, Find(shard));
+  return found->OnHas(node, version);
+}
+
+absl::StatusOr<bool> ParameterStore::Join(ShardId shard, NodeId node, Version version) {
+  TESSERA_ASSIGN_OR_RETURN(const std::shared_ptr<ShardState> found, Find(shard));
+  return found->Join(node, version);
+}
+
+bool ParameterStore::open() const {
+  const Shards primaries = Primaries();
+  return std::all_of(primaries.begin(), primaries.end(), [](const auto& shard) { return shard->open(); });
+}
+
+std::vector<ShardId> ParameterStore::held() const {
+  std::vector<ShardId> held;
+  for (const Shard& shard : layout_.shards()) {
+    if (At(shard.id) != nullptr) held.push_back(shard.id);
+  }
+  return held;
+}
+
+std::vector<ShardId> ParameterStore::primaries() const {
+  std::vector<ShardId> primaries;
+  for (const Shard& shard : layout_.shards()) {
+    const std::shared_ptr<ShardState> held = At(shard.id);
+    if (held != nullptr && held->role() == ShardRole::kPrimary) primaries.push_back(shard.id);
+  }
+  return primaries;
+}
+
+std::shared_ptr<ShardState> ParameterStore::At(ShardId shard) const {
+  if (!IsShard(layout_, shard)) return nullptr;
+  const Place& place = places_[shard];
+  MutexLock lock(&place.mutex);
+  return place.shard;
+}
+
+void ParameterStore::Put(ShardId id, std::shared_ptr<ShardState> shard) {
+  Place& place = places_[id];
+  MutexLock lock(&place.mutex);
+  place.given_away = shard == nullptr;
+  std::swap(place.shard, shard);
+}
+
+absl::StatusOr<std::shared_ptr<ShardState>> ParameterStore::Find(ShardId shard) const {
+  std::string description;
+  if (IsShard(layout_, shard)) {
+    const Place& place = places_[shard];
+    MutexLock lock(&place.mutex);
+    if (place.shard != nullptr) return place.shard;
+    if (place.given_away) return absl::UnavailableError(absl::StrCat("shard ", shard, " was given away"));
+    description = absl::StrCat(" (", layout_.Describe(shard), ")");
+  }
+  return absl::NotFoundError(absl::StrCat("shard ", shard, description, " is not held here"));
+}
+
+ParameterStore::Shards ParameterStore::All() const {
+  Shards all;
+  for (const Shard& shard : layout_.shards()) {
+    std::shared_ptr<ShardState> held = At(shard.id);
+    if (held != nullptr) all.push_back(std::move(held));
+  }
+  return all;
+}
+
+ParameterStore::Shards ParameterStore::Primaries() const {
+  Shards primaries = All();
+  std::erase_if(primaries, [](const auto& shard) { return shard->role() != ShardRole::kPrimary; });
+  return primaries;
 }
 
 }  // namespace tessera

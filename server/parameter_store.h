@@ -2,6 +2,11 @@
 // Knows nothing of gRPC; ParameterService adapts it. Thread-safe: each shard has a lock of its own, and no
 // two are ever held together.
 //
+// It begins as the primary of all that it holds. SetDuties makes it a backup of some, and gives others away;
+// Install adds what another primary copies to it. Pushes, reads and all counts are of shards that it is the
+// primary of, and of what is released of them (shard_state.h); a push or read of another fails with
+// kUnavailable where it is a backup, or was the primary once: the sender's map is old, or this one's.
+//
 // Invariants, per shard (kept by ShardState): a version is immutable and shared by all its readers; with
 // exact versions (sync) version v and v-1 are kept until v+1 is applied; an update is all or nothing; the
 // tree adds in an order that depends on replica indices alone.
@@ -32,10 +37,14 @@
 // that whoever gets it still has. Shards that are saved at one clock come to it at about the same time:
 // expect all of W + S at once. A restored store takes one shard's snapshot at a time, and then begins with W
 // + S.
+//
+// As a backup: W + S, in sync W more for the spare, and nothing in reduction. A primary with backups keeps W
+// of each update until every backup has it, or the replicator gives up the one that does not.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -46,12 +55,14 @@
 #include "absl/types/span.h"
 #include "common/checkpoint/shard_snapshot.h"
 #include "common/exchange.h"
+#include "common/mutex.h"
 #include "common/shard_layout.h"
 #include "common/tensor_bytes.h"
 #include "common/types.h"
 #include "server/consistency_policy.h"
 #include "server/optimizer.h"
 #include "server/schedule.h"
+#include "server/shard_replication.h"
 #include "server/shard_state.h"
 #include "server/staleness_recorder.h"
 #include "server/version_buffers.h"
@@ -83,6 +94,8 @@ struct ParameterStoreOptions {
   std::function<void(ShardSnapshot)> on_snapshot;
   // Where versions lie while it has room (VersionBytes is enough); null: on the heap.
   std::shared_ptr<TensorMemory> version_memory;
+  // Gets each update of a shard that has backups, or is being copied. Null: no shard may be either.
+  std::shared_ptr<ForwardSink> forwards;
 };
 
 class ParameterStore {
@@ -132,7 +145,8 @@ class ParameterStore {
   // Answers what `reader` waits for with kCancelled.
   void CancelReads(ReaderId reader);
 
-  // The newest version of a held shard, at once, also after Close(). Errors: kNotFound.
+  // The newest version of a held shard, at once, also after Close(). Errors: kNotFound; kUnavailable, a
+  // backup, or a primary that does not know yet what its backups have.
   absl::StatusOr<ShardVersion> Latest(ShardId shard) const;
 
   // Saves every held shard at `version` too, when it gets there; asking twice is asking once. Each shard
@@ -147,11 +161,46 @@ class ParameterStore {
   // held shard. Errors (nothing changed): kInvalidArgument, units that are no cut of the replicas.
   absl::Status SetUnits(const std::vector<ReplicaRange>& units);
 
+  // What this server is to be under map `term`, by shard: shards that are not named are given away, and what
+  // is open of those that get another primary is to be pushed to that one. An heir goes on where it is as a
+  // backup; nothing can be read of it until its backups have all that may have been released. A backup that
+  // is not held yet is to be installed. Calls must not overlap. Errors (nothing changed): kInvalidArgument,
+  // an unknown shard, or backups with adaptive delay compensation, whose mean square is not forwarded;
+  // kFailedPrecondition, a primary that is not held, or backups without `forwards`.
+  absl::Status SetDuties(int64_t term, const std::map<ShardId, ShardDuty>& duties);
+
+  // Of a backup. Makes the update of `forward`, that the primary of `term` has made; one that it has had is
+  // OK. Errors (nothing changed): kAborted, it is no backup, or of another term; kFailedPrecondition, it is
+  // not held or an update before it is missing; kInvalidArgument, a length, or a round that cannot be the
+  // next.
+  absl::Status Forward(int64_t term, const ShardForward& forward);
+  // Goes on with `copy` as a backup under `term`, in place of what it had, if that is not as new already.
+  // Errors (nothing changed): kAborted, another term, or it is the primary; those of StartFrom
+  // (shard_restore.h).
+  absl::Status Install(int64_t term, const ShardCopy& copy);
+  // Version -1: not held.
+  ShardMark Mark(ShardId shard) const;
+
+  // Of a primary. Gives `take` all of a shard between two updates: what goes to ForwardSink::Add afterwards
+  // comes after it. Called under the shard's lock: must not block, nor call the store. Errors: kNotFound,
+  // kUnavailable.
+  absl::Status Copy(ShardId shard, const std::function<void(ShardCopy)>& take) const;
+  // Backup `node` has everything up to `version`: releases what all have. Who is no backup changes nothing.
+  // Errors: kNotFound; kInvalidArgument, a version that is not there yet.
+  absl::Status OnHas(ShardId shard, NodeId node, Version version);
+  // `node`, a joining server, has everything up to `version`: nothing more is released without it from now
+  // on. True: it has all that was released before, so that it may take over. Errors: as Copy.
+  absl::StatusOr<bool> Join(ShardId shard, NodeId node, Version version);
+  // May something be read of every shard that it is the primary of?
+  bool open() const;
+
   // Answers every parked read with kCancelled, and all later ones at once. Pushes still count. Idempotent.
   void Close();
 
   const ShardLayout& layout() const { return layout_; }
-  absl::Span<const ShardId> held() const { return held_; }
+  // As primary or backup, in the order of their ids.
+  std::vector<ShardId> held() const;
+  std::vector<ShardId> primaries() const;
   size_t parked_reads() const;
   // Tensor bytes of pushes that were copied into an accumulator; all others were added from where they
   // arrived.
@@ -175,21 +224,43 @@ class ParameterStore {
     UpdateRule statistics;
   };
 
+  using Shards = std::vector<std::shared_ptr<ShardState>>;
+
+  // Where a shard is found.
+  struct Place {
+    mutable Mutex mutex;                                       // never held while anything else is done
+    std::shared_ptr<ShardState> shard ABSL_GUARDED_BY(mutex);  // null: not held
+    bool given_away ABSL_GUARDED_BY(mutex) = false;
+  };
+
   ParameterStore(ParameterStoreOptions options, ShardLayout layout, absl::Span<const ShardId> held);
   static absl::StatusOr<Rules> MakeRules(const ParameterStoreOptions& options);
-  absl::Status AddShards(const Rules& rules);
-  absl::Status CheckHeld() const;
-  // For the versions of each held shard, in order; `heap` is used where there is no memory for versions.
-  std::vector<VersionBuffers> MakeVersionBuffers(const std::shared_ptr<BufferPool>& heap) const;
-  absl::StatusOr<ShardState*> Find(ShardId shard) const;
+  absl::Status AddShards(absl::Span<const ShardId> held);
+  absl::Status CheckHeld(absl::Span<const ShardId> held) const;
+  absl::Status CheckDuties(const std::map<ShardId, ShardDuty>& duties) const;
+  // For the versions of each of `held`, in order.
+  std::vector<VersionBuffers> MakeVersionBuffers(absl::Span<const ShardId> held) const;
+  ShardUpdater MakeUpdater(ShardId id) const;
+  std::shared_ptr<ShardState> MakeShard(ShardId id, ShardStart start, ShardUpdater updater,
+                                        VersionBuffers versions);
+  std::shared_ptr<ShardState> At(ShardId shard) const;
+  void Put(ShardId id, std::shared_ptr<ShardState> shard);
+  absl::StatusOr<std::shared_ptr<ShardState>> Find(ShardId shard) const;
+  Shards All() const;
+  Shards Primaries() const;
 
   // Constant after construction.
   const ParameterStoreOptions options_;
   const ShardLayout layout_;
-  const std::vector<ShardId> held_;
+  const std::shared_ptr<BufferPool> pool_;           // on the heap
+  const std::shared_ptr<BufferPool> versions_pool_;  // for versions
+  Rules rules_;                                      // constant after Create
 
-  StalenessRecorder staleness_;                      // synchronises itself
-  std::vector<std::unique_ptr<ShardState>> shards_;  // by id, null where not held; constant after Create
+  StalenessRecorder staleness_;  // synchronises itself
+  std::vector<Place> places_;    // by id
+
+  Mutex duties_mutex_;  // held while duties change or a copy is installed; taken before all others
+  int64_t term_ ABSL_GUARDED_BY(duties_mutex_) = 0;
 };
 
 }  // namespace tessera

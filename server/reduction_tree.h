@@ -35,6 +35,9 @@ class ReductionTree {
   // the next round. `sum` outlives the result; nothing of it is copied.
   RoundSum Complete(ReplicaRange node, const TensorBytes& sum);
 
+  // Forgets the open round.
+  void Clear() { partials_.clear(); }
+
   // Bytes that Add has copied so far, and not added: of two siblings the first, unless it could be held.
   int64_t copied_bytes() const { return copied_bytes_; }
   // Partial sums held.

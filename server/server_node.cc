@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/rpc/cluster_map.h"
+#include "common/rpc/exchange_client.h"
 #include "common/shared_memory/outbox.h"
 #include "common/status.h"
 #include "common/trace/process_trace.h"
@@ -14,6 +15,7 @@
 #include "server/grpc_exchange_server.h"
 #include "server/map_adopter.h"
 #include "server/parameter_service.h"
+#include "server/replicator.h"
 
 namespace tessera {
 namespace {
@@ -59,7 +61,21 @@ struct ServerParts {
   TraceRecorder* recorder;
   std::shared_ptr<ParameterService> service;
   GrpcExchangeServer* server;
+  ExchangeClient* client;  // to other servers
 };
+
+std::shared_ptr<Replicator> StartReplicator(const NodeAgent& agent, const ServerParts& parts) {
+  ReplicatorOptions options{.node = agent.name(), .node_id = agent.node_id(), .lease = agent.lease()};
+  options.on_open = [weak = std::weak_ptr(parts.service)] {
+    if (const auto service = weak.lock()) service->OnOpen();
+  };
+  auto replicator = std::make_shared<Replicator>(std::move(options));
+  replicator->Start(
+      [client = parts.client](const BackupPeer& peer, std::shared_ptr<ExchangeReceiver> receiver) {
+        return client->Open(peer.address, std::move(receiver));
+      });
+  return replicator;
+}
 
 std::string FormatTerm(int64_t term) { return absl::StrCat(term >> 32, ".", term & 0xffffffff); }
 
@@ -98,6 +114,7 @@ absl::Status FollowMaps(NodeAgent* agent, MapAdopter* adopter, const ServerParts
 absl::Status Serve(NodeAgent* agent, const ServerParts& parts) {
   TESSERA_ASSIGN_OR_RETURN(JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
   const auto memory = std::make_shared<SharedVersions>(parts.server);
+  const std::shared_ptr<Replicator> replicator = StartReplicator(*agent, parts);
   MapAdopter::Options options{.job = std::move(job),
                               .node_id = agent->node_id(),
                               .index = agent->index(),
@@ -105,7 +122,8 @@ absl::Status Serve(NodeAgent* agent, const ServerParts& parts) {
                               .service = parts.service,
                               .report = [agent](wire::ReportCheckpointRequest report) {
                                 agent->ReportCheckpoint(std::move(report));
-                              }};
+                              },
+                              .replicator = replicator};
   if (options.job.cluster.shared_memory)
     options.version_memory = [memory](size_t bytes) { return memory->Get(bytes); };
   const auto adopter = std::make_shared<MapAdopter>(std::move(options));
@@ -116,6 +134,7 @@ absl::Status Serve(NodeAgent* agent, const ServerParts& parts) {
   agent->set_on_checkpoint({});
   agent->set_progress_source({});
   adopter->Stop();
+  replicator->Close();
   return status;
 }
 
@@ -141,7 +160,8 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
   TESSERA_ASSIGN_OR_RETURN(
       const std::unique_ptr<GrpcExchangeServer> server,
       GrpcExchangeServer::Start(options.listen, service, options.threads, trace.recorder(), faults));
-  const ServerParts parts{signals, trace.recorder(), service, server.get()};
+  ExchangeClient client(/*outbox=*/nullptr, std::make_shared<InboundLinks>(), faults);
+  const ServerParts parts{signals, trace.recorder(), service, server.get(), &client};
   NodeOptions node;
   node.coordinator = options.coordinator;
   node.kind = wire::SERVER;

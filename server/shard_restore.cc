@@ -29,6 +29,13 @@ absl::Status CheckSnapshot(const ShardSnapshot& snapshot, ShardId id, size_t len
                    " minibatches, but its policy counted ", rounds, " rounds of ", applied));
 }
 
+// A copy of `weights` in the place of `version`.
+SharedTensor Placed(const TensorBuffer& weights, Version version, const VersionBuffers& versions) {
+  std::shared_ptr<TensorBuffer> placed = versions.Take(version);
+  std::copy_n(weights.data(), weights.size(), placed->data());
+  return placed;
+}
+
 }  // namespace
 
 absl::StatusOr<ShardStart> StartFrom(const ShardSnapshot& snapshot, ShardId id,
@@ -38,9 +45,23 @@ absl::StatusOr<ShardStart> StartFrom(const ShardSnapshot& snapshot, ShardId id,
   TESSERA_ASSIGN_OR_RETURN(ConsistencyPolicy policy, ConsistencyPolicy::Restore(options, snapshot.policy));
   TESSERA_RETURN_IF_ERROR(CheckSnapshot(snapshot, id, updater.length()));
   TESSERA_RETURN_IF_ERROR(updater.SetSlots(snapshot.slots));
-  const std::shared_ptr<TensorBuffer> weights = versions.Take(snapshot.version);
-  std::copy_n(snapshot.weights->data(), snapshot.weights->size(), weights->data());
-  return ShardStart{std::move(policy), {snapshot.version, weights}, snapshot.applied_pushes};
+  return ShardStart{std::move(policy),
+                    {snapshot.version, Placed(*snapshot.weights, snapshot.version, versions)},
+                    snapshot.applied_pushes};
+}
+
+absl::StatusOr<ShardStart> StartFrom(const ShardCopy& copy, ShardId id, const ConsistencyOptions& options,
+                                     const VersionBuffers& versions, ShardUpdater& updater) {
+  TESSERA_ASSIGN_OR_RETURN(ShardStart start, StartFrom(copy.snapshot, id, options, versions, updater));
+  start.term = copy.term;
+  if (copy.previous == nullptr) return start;
+  const SharedTensor& previous = copy.previous;
+  if (previous->size() != updater.length() || copy.snapshot.version == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("the version before ", copy.snapshot.version, " has ",
+                                                   previous->size(), " weights, not ", updater.length()));
+  }
+  start.previous = {copy.snapshot.version - 1, Placed(*previous, copy.snapshot.version - 1, versions)};
+  return start;
 }
 
 }  // namespace tessera

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/status.h"
+#include "common/text.h"
 
 namespace tessera {
 namespace {
@@ -36,27 +37,30 @@ ShardState::ShardState(ShardId id, std::string description, ShardStart start, Sh
       updater_(std::move(updater)),
       applied_pushes_(start.applied_pushes),
       base_versions_(options_.replicas, kNone),
-      reads_(keeps_reads_ ? options_.replicas : 0) {
+      reads_(keeps_reads_ ? options_.replicas : 0),
+      update_term_(start.term),
+      told_term_(start.told_term) {
+  if (exact_versions_) previous_ = std::move(start.previous);
   TESSERA_CHECK(updater_.length() == length_);
 }
 
 absl::StatusOr<ConsistencyPolicy::Action> ShardState::Push(const PushHeader& header,
                                                            const TensorBytes& gradient, TraceTrack trace) {
   absl::StatusOr<ConsistencyPolicy::Action> action;
-  std::vector<Answer> answers;
-  std::optional<ShardSnapshot> snapshot;
+  Results results;
   {
     MutexLock lock(&mutex_);
-    action = PushLocked(header, gradient, trace);
-    if (action.ok() && *action == ConsistencyPolicy::Action::kApplyRound) {
-      answers = TakeAnsweredLocked();
-      snapshot = CutLocked();
-    }
+    action = PushLocked(header, gradient, trace, &results);
   }
-  if (snapshot.has_value()) shared_.on_snapshot(*std::move(snapshot));
-  for (auto& [done, answer] : answers) done(std::move(answer));
+  Deliver(std::move(results));
   if (action.ok()) return action;
   return Annotate(action.status(), absl::StrCat(description_, ", push of clock ", header.clock));
+}
+
+void ShardState::Deliver(Results results) const {
+  if (results.forwarded) shared_.forwards->Flush(id_);
+  for (ShardSnapshot& snapshot : results.snapshots) shared_.on_snapshot(std::move(snapshot));
+  for (auto& [done, answer] : results.answers) done(std::move(answer));
 }
 
 bool ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule, ReaderId reader) {
@@ -121,7 +125,10 @@ absl::StatusOr<PushState> ShardState::Probe(const PushHeader& header) const {
   absl::StatusOr<ConsistencyPolicy::Action> action;
   {
     MutexLock lock(&mutex_);
-    action = policy_.Peek(header.replicas, header.clock);
+    const absl::Status primary = CheckPrimaryLocked();
+    action = primary.ok() ? policy_.Peek(header.replicas, header.clock) : primary;
+    if (action.ok() && *action != ConsistencyPolicy::Action::kHold && !IsReleasedLocked(header))
+      return PushState::kHeld;
   }
   if (!action.ok())
     return Annotate(action.status(), absl::StrCat(description_, ", probe of clock ", header.clock));
@@ -137,9 +144,14 @@ absl::StatusOr<PushState> ShardState::Probe(const PushHeader& header) const {
   }
 }
 
-ShardVersion ShardState::Latest() const {
+absl::StatusOr<ShardVersion> ShardState::Latest() const {
   MutexLock lock(&mutex_);
-  return current_;
+  TESSERA_RETURN_IF_ERROR(Annotate(CheckPrimaryLocked(), description_));
+  if (!OpenLocked()) {
+    return absl::UnavailableError(
+        absl::StrCat(description_, " waits for its backups at version ", current_.version));
+  }
+  return gate_ == nullptr ? current_ : gate_->newest();
 }
 
 void ShardState::Close() {
@@ -180,20 +192,20 @@ int64_t ShardState::copied_bytes() const {
 
 std::vector<int64_t> ShardState::applied() const {
   MutexLock lock(&mutex_);
-  return policy_.applied();
+  return ReleasedLocked().applied();
 }
 
 std::vector<Clock> ShardState::next_clocks() const {
   MutexLock lock(&mutex_);
   std::vector<Clock> clocks;
   for (ReplicaId replica = 0; replica < options_.replicas; ++replica)
-    clocks.push_back(policy_.GroupClock(policy_.GroupOf(replica)));
+    clocks.push_back(ReleasedLocked().GroupClock(policy_.GroupOf(replica)));
   return clocks;
 }
 
 int64_t ShardState::dropped() const {
   MutexLock lock(&mutex_);
-  return policy_.dropped();
+  return ReleasedLocked().dropped();
 }
 
 size_t ShardState::parked_reads() const {
@@ -217,8 +229,10 @@ absl::Status ShardState::CheckPushLocked(const PushHeader& header, const TensorB
 
 absl::StatusOr<ConsistencyPolicy::Action> ShardState::PushLocked(const PushHeader& header,
                                                                  const TensorBytes& gradient,
-                                                                 TraceTrack trace) {
+                                                                 TraceTrack trace, Results* results) {
+  TESSERA_RETURN_IF_ERROR(CheckPrimaryLocked());
   TESSERA_RETURN_IF_ERROR(CheckPushLocked(header, gradient));
+  TESSERA_RETURN_IF_ERROR(CheckGateLocked(header));
   TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action,
                            policy_.OnPush(header.replicas, header.clock));
   const bool completes = action == ConsistencyPolicy::Action::kApplyRound;
@@ -228,11 +242,21 @@ absl::StatusOr<ConsistencyPolicy::Action> ShardState::PushLocked(const PushHeade
   }
   const TraceSpan span(trace, completes ? TraceKind::kApply : TraceKind::kReduce, ArgsOf(header, gradient));
   if (completes) {
-    ApplyRoundLocked(header, gradient);
+    ApplyRoundLocked(header, gradient, results);
   } else {
     trees_[policy_.GroupOf(header.replicas.first)].Add(InGroupLocked(header), gradient);
   }
   return action;
+}
+
+// Of each group one round at most waits to be released, since its next push needs that round's weights. So
+// this refuses none but who pushes what it cannot have computed.
+absl::Status ShardState::CheckGateLocked(const PushHeader& header) const {
+  if (gate_ == nullptr || gate_->waiting() < trees_.size()) return absl::OkStatus();
+  TESSERA_ASSIGN_OR_RETURN(const ConsistencyPolicy::Action action,
+                           policy_.Peek(header.replicas, header.clock));
+  if (action != ConsistencyPolicy::Action::kHold) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(gate_->waiting(), " rounds wait for the shard's backups"));
 }
 
 ReplicaRange ShardState::InGroupLocked(const PushHeader& header) const {
@@ -240,23 +264,59 @@ ReplicaRange ShardState::InGroupLocked(const PushHeader& header) const {
   return {header.replicas.first - first, header.replicas.last - first};
 }
 
-void ShardState::ApplyRoundLocked(const PushHeader& header, const TensorBytes& gradient) {
+void ShardState::ApplyRoundLocked(const PushHeader& header, const TensorBytes& gradient, Results* results) {
   const int32_t group = policy_.GroupOf(header.replicas.first);
   const SharedTensor read = keeps_reads_ ? TakeReadLocked(group) : nullptr;  // groups are single replicas
   const std::vector<int64_t> staleness = TakeStalenessLocked(group);
   shared_.staleness->Record(staleness, policy_.LastRoundLead(group));
-  // Nobody can ask for the old spare any more (the lock is held): its place becomes the new version's.
-  previous_.weights.reset();
-  const std::shared_ptr<TensorBuffer> next = versions_.Take(current_.version + 1);
+  const std::shared_ptr<TensorBuffer> next = NextVersionLocked();
+  const std::shared_ptr<TensorBuffer> final = gate_ == nullptr ? nullptr : shared_.pool->Take(length_);
   const ShardUpdater::Round round{.update = current_.version + 1,
                                   .progress = static_cast<double>(applied_pushes_) / options_.replicas,
                                   .staleness = staleness,
                                   .read = read.get()};
   updater_.Apply(round, current_.weights->span(), trees_[group].Complete(InGroupLocked(header), gradient),
-                 next->span());
-  applied_pushes_ += static_cast<int64_t>(staleness.size());
-  ShardVersion applied = std::exchange(current_, {current_.version + 1, next});
+                 next->span(), final == nullptr ? absl::Span<float>() : final->span());
+  AdvanceLocked(next, static_cast<int64_t>(staleness.size()), term_);
+  TellLocked(group, updater_.LearningRate(round), final, results);
+}
+
+std::shared_ptr<TensorBuffer> ShardState::NextVersionLocked() {
+  // Nobody can ask for the old spare any more (the lock is held): its place becomes the new version's.
+  previous_.weights.reset();
+  return versions_.Take(current_.version + 1);
+}
+
+void ShardState::AdvanceLocked(SharedTensor next, int64_t pushes, int64_t term) {
+  applied_pushes_ += pushes;
+  update_term_ = term;
+  ShardVersion applied = std::exchange(current_, {current_.version + 1, std::move(next)});
   if (exact_versions_) previous_ = std::move(applied);
+}
+
+void ShardState::TellLocked(int32_t group, double learning_rate, SharedTensor final, Results* results) {
+  std::optional<ShardSnapshot> snapshot = CutLocked();
+  if (gate_ == nullptr) {
+    if (snapshot.has_value()) results->snapshots.push_back(*std::move(snapshot));
+    results->answers = TakeAnsweredLocked();
+    return;
+  }
+  const Clock clock = policy_.GroupClock(group) - 1;
+  const std::vector<ReplicaRange> covered = policy_.LastRound(group);
+  gate_->Add({current_, group, clock, covered, std::move(snapshot)});
+  shared_.forwards->Add({.shard = id_,
+                         .made = {current_.version, update_term_},
+                         .group = group,
+                         .clock = clock,
+                         .covered = covered,
+                         .learning_rate = learning_rate,
+                         .gradient = TensorBytes(std::move(final))});
+  results->forwarded = true;
+  ReleaseLocked(results);
+}
+
+void ShardState::ReleaseLocked(Results* results) {
+  if (gate_ != nullptr && gate_->Release(&results->snapshots)) results->answers = TakeAnsweredLocked();
 }
 
 std::vector<int64_t> ShardState::TakeStalenessLocked(int32_t group) {
@@ -278,17 +338,20 @@ SharedTensor ShardState::TakeReadLocked(ReplicaId replica) {
 std::optional<absl::StatusOr<ShardVersion>> ShardState::AnswerLocked(ReplicaId replica, Clock clock,
                                                                      ReadRule rule) {
   if (closed_) return absl::CancelledError("the store is closed");
-  const absl::StatusOr<bool> may_read = policy_.MayRead(replica, clock);
+  const absl::Status primary = CheckPrimaryLocked();
+  if (!primary.ok()) return primary;
+  const absl::StatusOr<bool> may_read = ReleasedLocked().MayRead(replica, clock);
   if (!may_read.ok()) return may_read.status();
-  if (!*may_read) return std::nullopt;
-  if (rule == ReadRule::kSettled && !policy_.Settled(clock)) return std::nullopt;
+  if (!*may_read || !OpenLocked()) return std::nullopt;
+  if (rule == ReadRule::kSettled && !ReleasedLocked().Settled(clock)) return std::nullopt;
   absl::StatusOr<ShardVersion> version = VersionForLocked(clock);
   if (version.ok() && keeps_reads_) reads_[replica] = *version;
   return version;
 }
 
 absl::StatusOr<ShardVersion> ShardState::VersionForLocked(Clock clock) const {
-  if (!exact_versions_ || clock == current_.version) return current_;
+  if (!exact_versions_) return gate_ == nullptr ? current_ : gate_->newest();
+  if (clock == current_.version) return current_;
   if (previous_.weights != nullptr && clock == previous_.version) return previous_;
   return absl::FailedPreconditionError(
       absl::StrCat("version ", clock, " is gone, the shard is at ", current_.version));
@@ -298,11 +361,17 @@ std::optional<ShardSnapshot> ShardState::CutLocked() {
   const Version every = shared_.checkpoint_every;
   const bool asked = asked_snapshots_.erase(current_.version) > 0;
   if (!asked && (every == 0 || current_.version % every != 0)) return std::nullopt;
+  ShardSnapshot snapshot = SnapshotLocked();
+  snapshot.weights = CopyOf(current_.weights->span());
+  return snapshot;
+}
+
+ShardSnapshot ShardState::SnapshotLocked() const {
   return ShardSnapshot{.shard = id_,
                        .version = current_.version,
                        .applied_pushes = applied_pushes_,
                        .policy = policy_.Snapshot(),
-                       .weights = CopyOf(current_.weights->span()),
+                       .weights = current_.weights,
                        .slots = updater_.Slots()};
 }
 
@@ -319,6 +388,147 @@ std::vector<ShardState::Answer> ShardState::TakeAnsweredLocked() {
   }
   parked_ = std::move(waiting);
   return answers;
+}
+
+void ShardState::SetDuty(int64_t term, const ShardDuty& duty) {
+  Results results;
+  {
+    MutexLock lock(&mutex_);
+    term_ = term;
+    const ShardRole before = std::exchange(role_, duty.role);
+    if (duty.role == ShardRole::kPrimary) {
+      LeadLocked(duty, &results);
+    } else if (before == ShardRole::kPrimary) {
+      FollowLocked(&results);
+    }
+  }
+  Deliver(std::move(results));
+}
+
+void ShardState::LeadLocked(const ShardDuty& duty, Results* results) {
+  const bool alone = duty.backups.empty() && duty.joining.empty();
+  if (gate_ == nullptr && alone) return;
+  if (gate_ == nullptr) gate_ = std::make_unique<ReleaseGate>(policy_, current_);
+  gate_->SetBackups(duty.backups, duty.joining);
+  ReleaseLocked(results);
+  if (alone) gate_ = nullptr;  // which has let everything through
+}
+
+void ShardState::FollowLocked(Results* results) {
+  gate_ = nullptr;
+  policy_.ForgetOpenRounds();
+  for (ReductionTree& tree : trees_) tree.Clear();
+  std::fill(base_versions_.begin(), base_versions_.end(), kNone);
+  std::fill(reads_.begin(), reads_.end(), ShardVersion());
+  asked_snapshots_.clear();
+  for (ParkedRead& read : parked_)
+    results->answers.emplace_back(std::move(read.done),
+                                  absl::CancelledError("the shard has another primary"));
+  parked_.clear();
+}
+
+absl::Status ShardState::CheckPrimaryLocked() const {
+  if (role_ == ShardRole::kPrimary) return absl::OkStatus();
+  return absl::UnavailableError("it is a backup's here");
+}
+
+const ConsistencyPolicy& ShardState::ReleasedLocked() const {
+  return gate_ == nullptr ? policy_ : gate_->policy();
+}
+
+bool ShardState::OpenLocked() const {
+  return role_ == ShardRole::kPrimary && (gate_ == nullptr || gate_->open());
+}
+
+bool ShardState::IsReleasedLocked(const PushHeader& push) const {
+  return OpenLocked() && push.clock < ReleasedLocked().GroupClock(policy_.GroupOf(push.replicas.first));
+}
+
+absl::Status ShardState::CheckForwardLocked(int64_t term, const ShardForward& forward) const {
+  if (role_ != ShardRole::kBackup || term != term_) {
+    return absl::AbortedError(absl::StrCat("a forward of term ", term, ", but it is ",
+                                           role_ == ShardRole::kBackup ? "a backup" : "the primary",
+                                           " of term ", term_));
+  }
+  if (forward.made.version > current_.version + 1) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a forward of version ", forward.made.version, ", but it is at ", current_.version));
+  }
+  if (forward.gradient.size_bytes() == length_ * sizeof(float)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("a forward of ", forward.gradient.size_bytes(), " bytes, not ", length_ * sizeof(float)));
+}
+
+absl::Status ShardState::Forward(int64_t term, const ShardForward& forward) {
+  MutexLock lock(&mutex_);
+  TESSERA_RETURN_IF_ERROR(Annotate(CheckForwardLocked(term, forward), description_));
+  if (forward.made.version <= current_.version) return absl::OkStatus();
+  const absl::Status closed = policy_.OnRound(forward.group, forward.clock, forward.covered);
+  if (!closed.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(description_, ", a forward that does not follow: ", PrintableLine(closed.message())));
+  }
+  const std::shared_ptr<TensorBuffer> next = NextVersionLocked();
+  updater_.Repeat({forward.learning_rate, forward.made.version}, current_.weights->span(),
+                  RoundSum(forward.gradient, {}), next->span());
+  AdvanceLocked(next, policy_.LastRoundSize(forward.group), forward.made.term);
+  told_term_ = term;
+  return absl::OkStatus();
+}
+
+ShardMark ShardState::mark() const {
+  MutexLock lock(&mutex_);
+  return {current_.version, update_term_};
+}
+
+absl::Status ShardState::Copy(const std::function<void(ShardCopy)>& take) const {
+  MutexLock lock(&mutex_);
+  TESSERA_RETURN_IF_ERROR(Annotate(CheckPrimaryLocked(), description_));
+  take({SnapshotLocked(), update_term_, previous_.weights});
+  return absl::OkStatus();
+}
+
+absl::Status ShardState::OnHas(NodeId backup, Version version) {
+  Results results;
+  {
+    MutexLock lock(&mutex_);
+    if (version > current_.version) {
+      return absl::InvalidArgumentError(absl::StrCat(description_, ": node ", backup, " has version ",
+                                                     version, ", but it is at ", current_.version));
+    }
+    if (gate_ == nullptr) return absl::OkStatus();
+    gate_->OnHas(backup, version);
+    ReleaseLocked(&results);
+  }
+  Deliver(std::move(results));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ShardState::Join(NodeId node, Version version) {
+  MutexLock lock(&mutex_);
+  TESSERA_RETURN_IF_ERROR(Annotate(CheckPrimaryLocked(), description_));
+  return version <= current_.version && gate_ != nullptr && gate_->Join(node, version);
+}
+
+bool ShardState::Follows(int64_t term, Version version) const {
+  MutexLock lock(&mutex_);
+  return role_ == ShardRole::kBackup && told_term_ == term && current_.version >= version;
+}
+
+ShardRole ShardState::role() const {
+  MutexLock lock(&mutex_);
+  return role_;
+}
+
+bool ShardState::open() const {
+  MutexLock lock(&mutex_);
+  return OpenLocked();
+}
+
+Version ShardState::released() const {
+  MutexLock lock(&mutex_);
+  if (!OpenLocked()) return 0;
+  return gate_ == nullptr ? current_.version : gate_->newest().version;
 }
 
 }  // namespace tessera

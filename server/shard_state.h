@@ -8,6 +8,10 @@
 //   shards may be a round apart. A push that counts is computed on exactly its round's version all the same:
 //   it counts while the shard's version is its clock; what it read was no older; versions only grow.
 // - With several groups the newest.
+//
+// A shard is held as its primary, or as a backup, which takes forwards alone and answers nobody. Of a primary
+// that has backups (ReleaseGate) all that is said above of versions and rounds, wherever somebody learns of
+// them, is of those that are released; a version that a read names waits to be.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +33,10 @@
 #include "common/types.h"
 #include "server/consistency_policy.h"
 #include "server/reduction_tree.h"
+#include "server/release_gate.h"
+#include "server/shard_replication.h"
 #include "server/shard_updater.h"
+#include "server/shard_version.h"
 #include "server/staleness_recorder.h"
 #include "server/version_buffers.h"
 
@@ -43,15 +50,10 @@ struct PushHeader {
   Version base_version = 0;
 };
 
-struct ShardVersion {
-  Version version = 0;
-  SharedTensor weights;
-};
-
 // What became of a push.
 enum class PushState {
   kUnknown,  // it has not come, or not all of it: to be sent
-  kHeld,     // its round is open
+  kHeld,     // its round is open, or not released
   kApplied,
   kDropped,  // its round was closed without it
 };
@@ -65,6 +67,19 @@ struct ShardStart {
   ConsistencyPolicy policy;
   ShardVersion at;
   int64_t applied_pushes = 0;  // minibatches of single replicas
+  ShardVersion previous = {};  // the version before, where it is kept
+  int64_t term = 0;            // of its mark
+  int64_t told_term = 0;       // of a copy: under which it came
+};
+
+enum class ShardRole { kPrimary, kBackup };
+
+// Of one shard here under a map.
+struct ShardDuty {
+  ShardRole role = ShardRole::kPrimary;
+  // Of a primary: who else holds it, and who is to get a copy and every update from then on.
+  std::vector<NodeId> backups;
+  std::vector<NodeId> joining;
 };
 
 // When a read is answered.
@@ -87,6 +102,7 @@ class ShardState {
     StalenessRecorder* staleness;
     Version checkpoint_every = 0;                    // as ParameterStoreOptions
     std::function<void(ShardSnapshot)> on_snapshot;  // likewise
+    std::shared_ptr<ForwardSink> forwards;           // likewise
   };
 
   // A shard at `start`, its weights as long as the updater's, which is at that version too; later versions
@@ -101,12 +117,25 @@ class ShardState {
   bool Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule = ReadRule::kPolicy,
             ReaderId reader = kNoReader);
   void CancelReads(ReaderId reader);
-  ShardVersion Latest() const;
+  absl::StatusOr<ShardVersion> Latest() const;
   void Close();
   // As ParameterStore's.
   absl::Status SnapshotAt(Version version);
   absl::Status SetUnits(const std::vector<ReplicaRange>& units);
+  void SetDuty(int64_t term, const ShardDuty& duty);
+  absl::Status Forward(int64_t term, const ShardForward& forward);
+  ShardMark mark() const;
+  absl::Status Copy(const std::function<void(ShardCopy)>& take) const;
+  absl::Status OnHas(NodeId backup, Version version);
+  absl::StatusOr<bool> Join(NodeId node, Version version);
+  // Is it a backup that came to `version`, or further, by what was told under `term`?
+  bool Follows(int64_t term, Version version) const;
 
+  ShardRole role() const;
+  // A primary of which something may be read.
+  bool open() const;
+  // 0 before it is open.
+  Version released() const;
   size_t parked_reads() const;
   int64_t copied_bytes() const;  // of pushes, into an accumulator
   // By replica, its minibatches that were applied here.
@@ -125,14 +154,41 @@ class ShardState {
     ReadCallback done;
   };
   using Answer = std::pair<ReadCallback, absl::StatusOr<ShardVersion>>;
+  // What is to be done without the lock.
+  struct Results {
+    std::vector<ShardSnapshot> snapshots;
+    std::vector<Answer> answers;
+    bool forwarded = false;
+  };
+  void Deliver(Results results) const;
+
+  absl::Status CheckPrimaryLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of what is released.
+  const ConsistencyPolicy& ReleasedLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool OpenLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsReleasedLocked(const PushHeader& push) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckGateLocked(const PushHeader& header) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeadLocked(const ShardDuty& duty, Results* results) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Open rounds and what waits for them have never been.
+  void FollowLocked(Results* results) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckForwardLocked(int64_t term, const ShardForward& forward) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Room for the next version, in the place of the spare.
+  std::shared_ptr<TensorBuffer> NextVersionLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AdvanceLocked(SharedTensor next, int64_t pushes, int64_t term) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // After a round of `group`: to the backups if there are any, `final` being what they need; and what is
+  // readable now.
+  void TellLocked(int32_t group, double learning_rate, SharedTensor final, Results* results)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReleaseLocked(Results* results) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Status CheckPushLocked(const PushHeader& header, const TensorBytes& gradient) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ConsistencyPolicy::Action> PushLocked(const PushHeader& header, const TensorBytes& gradient,
-                                                       TraceTrack trace)
+                                                       TraceTrack trace, Results* results)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Applies the round that `gradient` completes.
-  void ApplyRoundLocked(const PushHeader& header, const TensorBytes& gradient)
+  void ApplyRoundLocked(const PushHeader& header, const TensorBytes& gradient, Results* results)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The replicas of `header`, counted from their group's first.
   ReplicaRange InGroupLocked(const PushHeader& header) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -148,6 +204,7 @@ class ShardState {
   std::optional<Answer> ParkLocked(ParkedRead read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // A copy of all that the shard is now, if its version is one that is to be saved.
   std::optional<ShardSnapshot> CutLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  ShardSnapshot SnapshotLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes out the parked reads that have an answer, in the order they came.
   std::vector<Answer> TakeAnsweredLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -177,6 +234,13 @@ class ShardState {
   std::vector<ParkedRead> parked_ ABSL_GUARDED_BY(mutex_);
   std::set<Version> asked_snapshots_ ABSL_GUARDED_BY(mutex_);  // of versions to come
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  ShardRole role_ ABSL_GUARDED_BY(mutex_) = ShardRole::kPrimary;
+  int64_t term_ ABSL_GUARDED_BY(mutex_) = 0;     // of the map that gave the role
+  int64_t update_term_ ABSL_GUARDED_BY(mutex_);  // of the mark
+  int64_t told_term_
+      ABSL_GUARDED_BY(mutex_);  // of a backup: under which it was told of that update, or copied
+  // Of a primary with backups, or that is being copied; else null: all is released.
+  std::unique_ptr<ReleaseGate> gate_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace tessera

@@ -59,26 +59,45 @@ ShardUpdater::ShardUpdater(UpdateRule rule, size_t length, std::vector<UpdateRan
   if (correction.compensates() && correction.adaptive) mean_square_ = Filled(length_, 0);
 }
 
-void ShardUpdater::Apply(const Round& round, absl::Span<const float> weights, RoundSum sum,
-                         absl::Span<float> next) {
-  const auto count = static_cast<float>(round.staleness.size());
-  const UpdateContext context{rule_.LearningRate(round.progress, round.staleness), round.update};
-  std::array<float, kPiece> piece;
+template <typename GradientOf>
+void ShardUpdater::ApplyPieces(const UpdateContext& context, absl::Span<const float> weights,
+                               absl::Span<float> next, GradientOf gradient_of) {
   absl::InlinedVector<absl::Span<float>, 2> slots(slots_.size());
   for (const UpdateRange& range : ranges_) {
     const Optimizer& optimizer = range.undecayed ? *rule_.undecayed : *rule_.optimizer;
     for (size_t done = 0; done < range.length;) {
       const size_t offset = range.offset + done, length = std::min(range.length - done, kPiece);
-      const absl::Span<float> gradient = absl::MakeSpan(piece).first(length);
-      sum.ReadNext(gradient);
-      Divide(gradient, count);
-      if (rule_.correction.compensates()) Compensate(round, weights, offset, gradient);
+      const absl::Span<float> gradient = gradient_of(offset, length);
       for (size_t s = 0; s < slots.size(); ++s) slots[s] = slots_[s]->span().subspan(offset, length);
       optimizer.Apply(context, weights.subspan(offset, length), gradient, slots,
                       next.subspan(offset, length));
       done += length;
     }
   }
+}
+
+void ShardUpdater::Apply(const Round& round, absl::Span<const float> weights, RoundSum sum,
+                         absl::Span<float> next, absl::Span<float> final) {
+  const auto count = static_cast<float>(round.staleness.size());
+  std::array<float, kPiece> piece;
+  ApplyPieces({LearningRate(round), round.update}, weights, next, [&](size_t offset, size_t length) {
+    const absl::Span<float> gradient =
+        final.empty() ? absl::MakeSpan(piece).first(length) : final.subspan(offset, length);
+    sum.ReadNext(gradient);
+    Divide(gradient, count);
+    if (rule_.correction.compensates()) Compensate(round, weights, offset, gradient);
+    return gradient;
+  });
+}
+
+void ShardUpdater::Repeat(const UpdateContext& context, absl::Span<const float> weights, RoundSum final,
+                          absl::Span<float> next) {
+  std::array<float, kPiece> piece;
+  ApplyPieces(context, weights, next, [&](size_t, size_t length) {
+    const absl::Span<float> gradient = absl::MakeSpan(piece).first(length);
+    final.ReadNext(gradient);
+    return gradient;
+  });
 }
 
 std::vector<ShardUpdater::NamedState> ShardUpdater::States() const {

@@ -47,8 +47,19 @@ class ShardUpdater {
 
   // next = rule(weights, the mean of `sum` over the round's replicas), in one pass over memory: piece by
   // piece, each small enough for the first cache, the sum is added up, divided, corrected and applied. `sum`
-  // has all its elements still to be read. All spans have the shard's length; `next` aliases none.
-  void Apply(const Round& round, absl::Span<const float> weights, RoundSum sum, absl::Span<float> next);
+  // has all its elements still to be read. All spans have the shard's length; `next` aliases none. `final`,
+  // if not empty, gets what the optimizers saw: the corrected mean.
+  void Apply(const Round& round, absl::Span<const float> weights, RoundSum sum, absl::Span<float> next,
+             absl::Span<float> final = {});
+  // The rate that Apply(round, ...) gives the optimizers.
+  double LearningRate(const Round& round) const {
+    return rule_.LearningRate(round.progress, round.staleness);
+  }
+
+  // What Apply did elsewhere, to the last bit: `final` is what it handed out. With adaptive delay
+  // compensation only the weights and the optimizer's slots are.
+  void Repeat(const UpdateContext& context, absl::Span<const float> weights, RoundSum final,
+              absl::Span<float> next);
 
   // Copies of all that it remembers between rounds: the optimizer's slots by their names, in its order, and
   // then, of adaptive delay compensation, "mean_square".
@@ -62,6 +73,10 @@ class ShardUpdater {
   size_t length() const { return length_; }
 
  private:
+  // The optimizers, piece by piece: `gradient_of(offset, length)` gives the next elements' corrected mean.
+  template <typename GradientOf>
+  void ApplyPieces(const UpdateContext& context, absl::Span<const float> weights, absl::Span<float> next,
+                   GradientOf gradient_of);
   // The elements from `offset` on, as many as `gradient` has.
   void Compensate(const Round& round, absl::Span<const float> weights, size_t offset,
                   absl::Span<float> gradient);

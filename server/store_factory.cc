@@ -61,13 +61,11 @@ Version VersionAt(Clock clock, const TrainSpec& train) {
   return clock > kNever ? 0 : clock * GroupsOf(train);
 }
 
-absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, const ShardLayout& layout,
-                                                          int64_t steps_per_epoch,
-                                                          absl::Span<const ReplicaRange> units,
-                                                          absl::Span<const ShardId> held,
-                                                          absl::Span<const uint64_t> shard_digests,
-                                                          const VersionMemorySource& version_memory,
-                                                          const CheckpointHooks& checkpoints) {
+absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(
+    const JobSpec& job, const ShardLayout& layout, int64_t steps_per_epoch,
+    absl::Span<const ReplicaRange> units, absl::Span<const ShardId> held,
+    absl::Span<const uint64_t> shard_digests, const VersionMemorySource& version_memory,
+    const CheckpointHooks& checkpoints, const ReplicationHooks& replication) {
   if (!shard_digests.empty() && shard_digests.size() != layout.shards().size()) {
     return absl::InvalidArgumentError(absl::StrCat(shard_digests.size(), " digests of first values for ",
                                                    layout.shards().size(), " shards"));
@@ -94,8 +92,11 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, co
     options.checkpoint_every = VersionAt(checkpoints.every, job.train);
     options.on_snapshot = checkpoints.on_snapshot;
   }
+  options.forwards = replication.forwards;
+  std::vector<ShardId> all(held.begin(), held.end());
+  all.insert(all.end(), replication.expected.begin(), replication.expected.end());
   if (version_memory)
-    options.version_memory = version_memory(ParameterStore::VersionBytes(options, layout, held));
+    options.version_memory = version_memory(ParameterStore::VersionBytes(options, layout, all));
   return ParameterStore::Create(std::move(options), layout, held);
 }
 

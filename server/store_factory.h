@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -25,6 +26,12 @@ struct CheckpointHooks {
   std::function<void(ShardSnapshot)> on_snapshot;                 // empty: nothing is saved
 };
 
+// What a store needs where shards have backups.
+struct ReplicationHooks {
+  std::shared_ptr<ForwardSink> forwards;  // ParameterStoreOptions::forwards
+  std::vector<ShardId> expected;  // beside those held: what will be copied here, for the size of memory
+};
+
 // Groups of replicas, as `train` says it. A group of 0, of a job that was not loaded from a file, is the
 // mode's own: all replicas in sync; one in async and ssp.
 int32_t GroupsOf(const TrainSpec& train);
@@ -37,12 +44,10 @@ Version VersionAt(Clock clock, const TrainSpec& train);
 // weights file (WeightsPlan); empty: not compared. Versions lie in what `version_memory` gives for them;
 // empty: on the heap. Errors: kInvalidArgument, names the key; kFailedPrecondition, model.weights is another
 // file here; those of StartingWeights, ParameterStore::Create and `checkpoints.restore`.
-absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(const JobSpec& job, const ShardLayout& layout,
-                                                          int64_t steps_per_epoch,
-                                                          absl::Span<const ReplicaRange> units,
-                                                          absl::Span<const ShardId> held,
-                                                          absl::Span<const uint64_t> shard_digests = {},
-                                                          const VersionMemorySource& version_memory = {},
-                                                          const CheckpointHooks& checkpoints = {});
+absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(
+    const JobSpec& job, const ShardLayout& layout, int64_t steps_per_epoch,
+    absl::Span<const ReplicaRange> units, absl::Span<const ShardId> held,
+    absl::Span<const uint64_t> shard_digests = {}, const VersionMemorySource& version_memory = {},
+    const CheckpointHooks& checkpoints = {}, const ReplicationHooks& replication = {});
 
 }  // namespace tessera

@@ -26,6 +26,10 @@ bool MayBeLost(MessageKind kind) {
     case MessageKind::kDropped:
     case MessageKind::kPending:
     case MessageKind::kUnknown:
+    case MessageKind::kForward:
+    case MessageKind::kForwarded:
+    case MessageKind::kCopy:
+    case MessageKind::kCopied:
       return true;
     case MessageKind::kHello:
     case MessageKind::kError:

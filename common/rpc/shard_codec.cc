@@ -51,6 +51,14 @@ absl::StatusOr<MessageKind> FromWire(wire::MessageKind kind) {
       return MessageKind::kPending;
     case wire::UNKNOWN:
       return MessageKind::kUnknown;
+    case wire::FORWARD:
+      return MessageKind::kForward;
+    case wire::FORWARDED:
+      return MessageKind::kForwarded;
+    case wire::COPY:
+      return MessageKind::kCopy;
+    case wire::COPIED:
+      return MessageKind::kCopied;
     default:
       return absl::InvalidArgumentError(absl::StrCat("unknown message kind ", static_cast<int>(kind)));
   }
@@ -78,6 +86,14 @@ wire::MessageKind ToWire(MessageKind kind) {
       return wire::PENDING;
     case MessageKind::kUnknown:
       return wire::UNKNOWN;
+    case MessageKind::kForward:
+      return wire::FORWARD;
+    case MessageKind::kForwarded:
+      return wire::FORWARDED;
+    case MessageKind::kCopy:
+      return wire::COPY;
+    case MessageKind::kCopied:
+      return wire::COPIED;
   }
   return wire::MESSAGE_KIND_UNSPECIFIED;
 }
@@ -131,6 +147,46 @@ SharedMemoryHeader SharedFrom(const wire::ShardHeader& header) {
   return shared;
 }
 
+wire::Replication ToWire(const ReplicationFields& fields) {
+  wire::Replication replication;
+  replication.set_node_id(fields.node_id);
+  replication.set_update_term(fields.update_term);
+  replication.set_group(fields.group);
+  for (const ReplicaRange& range : fields.covered) {
+    replication.add_covered(range.first);
+    replication.add_covered(range.last);
+  }
+  replication.set_learning_rate(fields.learning_rate);
+  replication.set_tensor(fields.tensor);
+  replication.set_applied_pushes(fields.applied_pushes);
+  replication.mutable_group_clocks()->Add(fields.group_clocks.begin(), fields.group_clocks.end());
+  replication.mutable_replica_clocks()->Add(fields.replica_clocks.begin(), fields.replica_clocks.end());
+  replication.mutable_applied()->Add(fields.applied.begin(), fields.applied.end());
+  replication.set_dropped(fields.dropped);
+  replication.set_pieces(fields.pieces);
+  return replication;
+}
+
+absl::StatusOr<ReplicationFields> FromWire(const wire::Replication& replication) {
+  if (replication.covered_size() % 2 != 0)
+    return absl::InvalidArgumentError("a range of replicas without its end");
+  ReplicationFields fields;
+  fields.node_id = replication.node_id();
+  fields.update_term = replication.update_term();
+  fields.group = replication.group();
+  for (int i = 0; i < replication.covered_size(); i += 2)
+    fields.covered.push_back({replication.covered(i), replication.covered(i + 1)});
+  fields.learning_rate = replication.learning_rate();
+  fields.tensor = replication.tensor();
+  fields.applied_pushes = replication.applied_pushes();
+  fields.group_clocks.assign(replication.group_clocks().begin(), replication.group_clocks().end());
+  fields.replica_clocks.assign(replication.replica_clocks().begin(), replication.replica_clocks().end());
+  fields.applied.assign(replication.applied().begin(), replication.applied().end());
+  fields.dropped = replication.dropped();
+  fields.pieces = replication.pieces();
+  return fields;
+}
+
 wire::ShardHeader ToHeader(const ExchangeMessage& message) {
   wire::ShardHeader header;
   header.set_kind(ToWire(message.kind));
@@ -152,6 +208,7 @@ wire::ShardHeader ToHeader(const ExchangeMessage& message) {
     header.add_first_clock(clocks.first);
     header.add_last_clock(clocks.last);
   }
+  if (message.replication != nullptr) *header.mutable_replication() = ToWire(*message.replication);
   if (!message.error.ok()) {
     header.set_error_code(static_cast<int>(message.error.code()));
     header.set_error_message(std::string(message.error.message()));
@@ -191,6 +248,10 @@ absl::StatusOr<ExchangeMessage> FromHeader(const wire::ShardHeader& header) {
   }
   for (int replica = 0; replica < header.first_clock_size(); ++replica) {
     message.next_clocks.push_back({header.first_clock(replica), header.last_clock(replica)});
+  }
+  if (header.has_replication()) {
+    TESSERA_ASSIGN_OR_RETURN(ReplicationFields fields, FromWire(header.replication()));
+    message.replication = std::make_shared<const ReplicationFields>(std::move(fields));
   }
   message.error = absl::Status(static_cast<absl::StatusCode>(header.error_code()), header.error_message());
   return message;

@@ -15,7 +15,7 @@ sys.path.insert(0, str(FOLDER.parent / "system"))
 
 from harness.wire import field  # noqa: E402
 
-HELLO, PUSH, READ, CREDIT = 1, 2, 3, 7
+HELLO, PUSH, READ, CREDIT, FORWARD, COPY = 1, 2, 3, 7, 11, 13
 TERM = 1
 
 
@@ -48,12 +48,25 @@ def frames():
     write("frame", "ranges", frame(*pairs, tensors=4 * floats(4)))
     write("frame", "reads", frame(header(READ, 0), header(READ, 1, 3, 3, 1), header(READ, 2, extra=latest),
                                   header(READ, 0, clock=2, extra=settled), header(PUSH, 1, extra=probe)))
-    write("frame", "hello", frame(header(HELLO, extra=field(10, 1 << 20) + field(15, 5) + field(16, "worker 1"))))
+    write("frame", "hello", frame(header(HELLO, extra=field(10, 1 << 20) + field(15, 6) + field(16, "worker 1"))))
     offer = field(18, field(1, 1) + field(2, 3) + field(3, 4096) + field(4, bytes(16)))
     shared = field(19, 1) + field(22, field(1, 1) + field(2, 7)) + field(21, field(1, 1) + field(2, 4096) + field(3, 48))
     write("frame", "shared_memory", frame(header(HELLO, extra=offer), header(CREDIT, extra=field(10, 9)),
                                           header(PUSH, extra=shared + field(6, 1) + field(14, 2))))
     write("frame", "clocks", frame(header(HELLO, extra=b"".join(field(25, c) + field(26, c + 1) for c in range(4)))))
+    def packed(*numbers):
+        return bytes(numbers)
+
+    def forward(version, clock, covered=packed(0, 3)):
+        update = field(2, TERM) + field(4, covered) + b"\x29" + struct.pack("<d", 0.1)
+        return header(FORWARD, 2, clock=clock, tensor=16, extra=field(6, version) + field(29, update))
+
+    write("frame", "forwards", frame(forward(1, 0), forward(1, 0), forward(2, 1, packed(2, 3, 0, 1)), forward(4, 3),
+                                     header(FORWARD, 2, extra=probe), tensors=4 * floats(4)))
+    numbers = field(7, 8) + field(8, packed(2)) + field(9, packed(2, 2, 2, 2)) + field(10, packed(2, 2, 2, 2)) + field(12, 3)
+    pieces = [header(COPY, 1, tensor=48, extra=field(6, 2) + field(29, field(2, TERM) + field(6, name) + more))
+              for name, more in (("slots/momentum_buffer", b""), ("previous", b""), ("weights", numbers))]
+    write("frame", "copy", frame(*pieces, tensors=3 * floats(12)))
     write("frame", "error", frame(header(6, extra=field(11, 10) + field(12, "an older map"))))
 
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "common/status.h"
 #include "server/grpc_exchange_server.h"
 #include "server/parameter_service.h"
+#include "server/replicator.h"
 #include "server/store_factory.h"
 #include "worker/data/normalization.h"
 #include "worker/trainer.h"
@@ -25,6 +27,11 @@ class Cluster {
  public:
   Cluster(const JobPlan& plan, const JobData& data, const InProcessOptions& options)
       : plan_(plan), data_(data), options_(options), network_(options.shuffle_seed) {}
+  ~Cluster() {
+    for (const auto& replicator : replicators_) {
+      if (replicator != nullptr) replicator->Close();
+    }
+  }
 
   absl::StatusOr<InProcessResult> Run() {
     TESSERA_RETURN_IF_ERROR(StartServers());
@@ -55,20 +62,122 @@ class Cluster {
 
  private:
   absl::Status StartServers() {
-    placement_ = PlaceShards(plan_.layout, options_.servers);
+    Place();
     std::vector<ReplicaRange> units;
     for (const auto& replicas : AssignReplicas(plan_.job.train.replicas, options_.workers)) {
       if (!replicas.empty()) units.push_back({replicas.front(), replicas.back()});
     }
-    for (const std::vector<ShardId>& held : placement_) {
+    for (int server = 0; server < options_.servers; ++server) {
       services_.push_back(ParameterService::Create());
+      replicators_.push_back(options_.backups > 0 ? MakeReplicator(server) : nullptr);
       TESSERA_ASSIGN_OR_RETURN(const VersionMemorySource memory, Listen());
-      TESSERA_ASSIGN_OR_RETURN(
-          std::unique_ptr<ParameterStore> store,
-          MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units, held, {}, memory));
-      services_.back()->Adopt(std::move(store), /*term=*/1);
+      TESSERA_ASSIGN_OR_RETURN(stores_.emplace_back(),
+                               MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units, HeldBy(server),
+                                         {}, memory, {}, {replicators_.back()}));
+    }
+    {
+      MutexLock lock(&mutex_);
+      TESSERA_RETURN_IF_ERROR(AdoptMapLocked());
+    }
+    for (const auto& replicator : replicators_) {
+      if (replicator != nullptr) Start(replicator.get());
+    }
+    if (options_.give_kill) options_.give_kill([this](int server) { Kill(server); });
+    return absl::OkStatus();
+  }
+
+  // By shard, the servers that hold it, the primary first.
+  void Place() {
+    MutexLock lock(&mutex_);
+    holders_.resize(plan_.layout.shards().size());
+    const auto placement = PlaceShards(plan_.layout, options_.servers);
+    for (int server = 0; server < options_.servers; ++server) {
+      for (const ShardId shard : placement[server]) {
+        for (int backup = 0; backup <= options_.backups; ++backup)
+          holders_[shard].push_back((server + backup) % options_.servers);
+      }
+    }
+  }
+
+  std::vector<ShardId> HeldBy(int server, bool as_primary = false) {
+    MutexLock lock(&mutex_);
+    return HeldByLocked(server, as_primary);
+  }
+  std::vector<ShardId> HeldByLocked(int server, bool as_primary) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<ShardId> held;
+    for (size_t shard = 0; shard < holders_.size(); ++shard) {
+      const auto end = as_primary ? holders_[shard].begin() + 1 : holders_[shard].end();
+      if (std::find(holders_[shard].begin(), end, server) != end) held.push_back(static_cast<ShardId>(shard));
+    }
+    return held;
+  }
+
+  // On every server that lives.
+  absl::Status AdoptMapLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<NodeId> primary_of;
+    for (const std::vector<int>& holders : holders_) primary_of.push_back(holders.front());
+    for (int server = 0; server < options_.servers; ++server) {
+      if (dead_.count(server) > 0) continue;
+      std::map<ShardId, ShardDuty> duties;
+      std::map<int, BackupPeer> peers;
+      for (const ShardId shard : HeldByLocked(server, /*as_primary=*/false))
+        duties[shard].role = ShardRole::kBackup;
+      for (const ShardId shard : HeldByLocked(server, /*as_primary=*/true)) {
+        const std::vector<int>& holders = holders_[shard];
+        duties[shard] = {ShardRole::kPrimary, {holders.begin() + 1, holders.end()}, {}};
+        for (const NodeId backup : duties[shard].backups) {
+          peers[backup].node_id = backup;
+          peers[backup].backups.push_back(shard);
+        }
+      }
+      TESSERA_RETURN_IF_ERROR(stores_[server]->SetDuties(term_, duties));
+      services_[server]->Adopt(stores_[server], term_, primary_of);
+      if (replicators_[server] == nullptr) continue;
+      std::vector<BackupPeer> all;
+      for (auto& [node, peer] : peers) all.push_back(std::move(peer));
+      replicators_[server]->SetMap(stores_[server], term_, /*rewind=*/0, std::move(all));
+      services_[server]->OnOpen();
     }
     return absl::OkStatus();
+  }
+
+  void Kill(int server) {
+    replicators_[server]->Close();
+    services_[server]->Close();
+    MutexLock lock(&mutex_);
+    dead_.insert(server);
+    ++term_;
+    for (std::vector<int>& holders : holders_) std::erase(holders, server);
+    const absl::Status adopted = AdoptMapLocked();
+    for (ParameterClient* client : clients_) {
+      const absl::Status heard = adopted.ok() ? client->Adopt(term_, PeersLocked()) : adopted;
+      if (!heard.ok()) client->Fail(heard);
+    }
+  }
+
+  std::vector<ServerPeer> PeersLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<ServerPeer> peers;
+    for (int server = 0; server < options_.servers; ++server) {
+      if (dead_.count(server) > 0) continue;
+      peers.push_back({absl::StrCat("server ", server), server, HeldByLocked(server, /*as_primary=*/true)});
+    }
+    return peers;
+  }
+
+  std::shared_ptr<Replicator> MakeReplicator(int server) {
+    ReplicatorOptions options{.node = absl::StrCat("server ", server), .node_id = server};
+    options.first_wait = std::min(options_.first_wait, options.first_wait);
+    options.on_open = [service = services_[server].get()] { service->OnOpen(); };
+    return std::make_shared<Replicator>(std::move(options));
+  }
+
+  void Start(Replicator* replicator) {
+    replicator->Start([this](const BackupPeer& peer, std::shared_ptr<ExchangeReceiver> receiver) {
+      const auto sender =
+          Connect(static_cast<size_t>(peer.node_id),
+                  options_.wrap_receiver ? options_.wrap_receiver(receiver) : receiver, /*client=*/nullptr);
+      return options_.wrap_sender ? options_.wrap_sender(sender) : sender;
+    });
   }
 
   // The listener of the newest service, over gRPC; where its versions lie, if memory is shared.
@@ -92,12 +201,17 @@ class Cluster {
     return connection.client;
   }
 
-  // A client that is told when another worker fails.
+  // A client that is told when another worker fails, or a server dies.
   class Listed {
    public:
-    Listed(Cluster* cluster, ParameterClient* client) : cluster_(cluster), client_(client) {
+    // The client was made with the map of `term`.
+    Listed(Cluster* cluster, ParameterClient* client, int64_t term) : cluster_(cluster), client_(client) {
       MutexLock lock(&cluster_->mutex_);
       cluster_->clients_.push_back(client_);
+      if (term != cluster_->term_) {
+        const absl::Status heard = client_->Adopt(cluster_->term_, cluster_->PeersLocked());
+        if (!heard.ok()) client_->Fail(heard);
+      }
       if (!cluster_->failure_.ok()) client_->Fail(absl::CancelledError("another worker failed"));
     }
     ~Listed() {
@@ -171,18 +285,19 @@ class Cluster {
     options.patience = absl::Seconds(60);
     auto weights = std::make_shared<PulledWeights>(plan_.layout, groups, KeepOf(options));
     std::vector<ServerPeer> peers;
-    for (size_t server = 0; server < services_.size(); ++server) {
-      peers.push_back({absl::StrCat("server ", server), static_cast<int>(server), placement_[server]});
-    }
     ParameterClientOptions client_options;
+    {
+      MutexLock lock(&mutex_);
+      peers = PeersLocked();
+      client_options.term = term_;
+    }
     client_options.node = absl::StrCat("worker ", worker);
-    client_options.term = 1;
     client_options.may_be_dropped = options.may_be_dropped;
     client_options.first_wait = options_.first_wait;
     client_options.lease = std::max(options_.first_wait, client_options.lease);
     TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<ParameterClient> client,
                              ParameterClient::Create(client_options, plan_.layout, peers, weights));
-    const Listed listed(this, client.get());
+    const Listed listed(this, client.get(), client_options.term);
     TESSERA_RETURN_IF_ERROR(client->Connect(
         [&](const ServerPeer& server, std::shared_ptr<ExchangeReceiver> receiver) {
           const std::shared_ptr<ExchangeSender> sender =
@@ -233,11 +348,12 @@ class Cluster {
   absl::Status Collect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::vector<SharedTensor> by_shard(plan_.layout.shards().size());
     result_.applied_min = std::numeric_limits<int64_t>::max();
-    for (size_t server = 0; server < services_.size(); ++server) {
+    for (int server = 0; server < options_.servers; ++server) {
+      if (dead_.count(server) > 0) continue;
       if (!outboxes_.empty()) result_.shared_memory_refused += outboxes_[server]->segment()->refused();
       result_.accumulated_bytes += services_[server]->store()->copied_bytes();
       AddCounters(*services_[server]->store());
-      for (ShardId shard : placement_[server]) {
+      for (ShardId shard : HeldByLocked(server, /*as_primary=*/true)) {
         TESSERA_ASSIGN_OR_RETURN(const ShardVersion latest, services_[server]->store()->Latest(shard));
         const Version updates =
             plan_.total_steps * (plan_.job.train.replicas / plan_.job.train.consistency.group);
@@ -270,8 +386,12 @@ class Cluster {
   std::vector<std::shared_ptr<ParameterService>> services_;
   std::vector<std::shared_ptr<Outbox>> outboxes_;             // of the servers, if memory is shared
   std::vector<std::unique_ptr<GrpcExchangeServer>> servers_;  // over gRPC
-  std::vector<std::vector<ShardId>> placement_;
+  std::vector<std::shared_ptr<ParameterStore>> stores_;
+  std::vector<std::shared_ptr<Replicator>> replicators_;  // null without backups
   Mutex mutex_;
+  int64_t term_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::vector<std::vector<int>> holders_ ABSL_GUARDED_BY(mutex_);  // by shard, the primary first
+  std::set<int> dead_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   std::vector<ParameterClient*> clients_ ABSL_GUARDED_BY(mutex_);  // of workers that run
   std::map<Clock, std::vector<EvaluationChunk>> chunks_ ABSL_GUARDED_BY(mutex_);

@@ -35,6 +35,12 @@ struct InProcessOptions {
   std::function<std::unique_ptr<nn::Executor>(std::unique_ptr<nn::Executor>)> wrap_executor;
   std::function<std::shared_ptr<ExchangeSender>(std::shared_ptr<ExchangeSender>)> wrap_sender;
   std::function<std::shared_ptr<ExchangeReceiver>(std::shared_ptr<ExchangeReceiver>)> wrap_receiver;
+  // Each shard is on so many servers besides its primary; in process only. What wraps senders and receivers
+  // wraps the servers' own too.
+  int backups = 0;
+  // Called once before training with what kills a server, at any time and from any thread: its shards go to
+  // their first backups, and everybody hears of it. At most `backups` may die.
+  std::function<void(std::function<void(int server)> kill)> give_kill;
   // A worker whose session ends with kAborted begins another, as an heir does: with nothing but its device.
   bool begin_again = false;
 };

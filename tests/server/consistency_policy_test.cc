@@ -10,7 +10,10 @@
 //   applied 2 -> 3              minibatches of replica 2 that counted
 //   units 0 1..2 -> ok          replicas 0, and 1 and 2, are the workers' now; ok | refused CODE
 //   restart -> ok               the policy is made again from its snapshot
-// "apply N" says how many replicas the round counted.
+//   round 0 @3 0..1 3 -> ok     group 0 closes round 3 with replicas 0, 1 and 3, as another has; ok | refused CODE
+//   forget -> ok                what is held of open rounds
+// "apply N" says how many replicas the round counted. Each round that a push closes is told to a second policy, which
+// must remember the same.
 #include "server/consistency_policy.h"
 
 #include <gmock/gmock.h>
@@ -22,6 +25,7 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -85,6 +89,27 @@ std::string Restart(ConsistencyPolicy& policy) {
   return "ok";
 }
 
+std::string CloseRound(ConsistencyPolicy& policy, int32_t group, Clock clock,
+                       const std::vector<std::string>& words) {
+  std::vector<ReplicaRange> covered;
+  for (size_t i = 3; i < words.size(); ++i) covered.push_back(Range(words[i]));
+  const PolicySnapshot before = policy.Snapshot();
+  const absl::Status status = policy.OnRound(group, clock, covered);
+  if (status.ok()) return "ok";
+  EXPECT_EQ(policy.Snapshot(), before);
+  return Refusal(status);
+}
+
+// The same rounds, as a backup hears of them.
+void Mirror(const ConsistencyPolicy& policy, const std::vector<std::string>& words, ConsistencyPolicy& mirror) {
+  if (words[0] != "push") return;
+  const int32_t group = policy.GroupOf(Range(words[1]).first);
+  const Clock clock = Integer(absl::StripPrefix(words[2], "@"));
+  EXPECT_TRUE(mirror.OnRound(group, clock, policy.LastRound(group)).ok());
+  EXPECT_EQ(mirror.Snapshot(), policy.Snapshot());
+  EXPECT_EQ(mirror.LastRoundLead(group), policy.LastRoundLead(group));
+}
+
 std::string Play(ConsistencyPolicy& policy, const std::vector<std::string>& words) {
   const auto clock = [&words] { return Integer(absl::StripPrefix(words[2], "@")); };
   if (words[0] == "push") return Push(policy, Range(words[1]), clock());
@@ -95,7 +120,12 @@ std::string Play(ConsistencyPolicy& policy, const std::vector<std::string>& word
   if (words[0] == "settled") {
     return policy.Settled(Integer(absl::StripPrefix(words[1], "@"))) ? "yes" : "no";
   }
+  if (words[0] == "forget") {
+    policy.ForgetOpenRounds();
+    return "ok";
+  }
   const auto index = static_cast<int32_t>(Integer(words[1]));
+  if (words[0] == "round") return CloseRound(policy, index, clock(), words);
   if (words[0] == "clock") return absl::StrCat(policy.GroupClock(index));
   if (words[0] == "replica") return absl::StrCat(policy.ReplicaClock(index));
   if (words[0] == "covered") return absl::StrCat(policy.Covered(index));
@@ -106,14 +136,17 @@ std::string Play(ConsistencyPolicy& policy, const std::vector<std::string>& word
 
 void RunScript(const ConsistencyOptions& options, const std::string& script) {
   ConsistencyPolicy policy = Make(options);
+  ConsistencyPolicy mirror = policy;
   int number = 0;
   for (const absl::string_view line : absl::StrSplit(script, '\n')) {
     ++number;
     if (absl::StripAsciiWhitespace(line).empty()) continue;
     const std::pair<std::string, std::string> parts = absl::StrSplit(line, absl::MaxSplits("->", 1));
     const std::vector<std::string> words = absl::StrSplit(parts.first, ' ', absl::SkipWhitespace());
-    EXPECT_EQ(Play(policy, words), absl::StripAsciiWhitespace(parts.second))
+    const std::string came = Play(policy, words);
+    EXPECT_EQ(came, absl::StripAsciiWhitespace(parts.second))
         << "in line " << number << ": " << absl::StripAsciiWhitespace(line);
+    if (absl::StartsWith(came, "apply")) Mirror(policy, words, mirror);
   }
 }
 
@@ -144,6 +177,64 @@ TEST(ConsistencyPolicy, OneWorkerWithAllReplicasPushesWholeRounds) {
     push 0..3 @1 -> apply 4
     push 0..3 @1 -> applied
     clock 0      -> 2
+  )");
+}
+
+TEST(ConsistencyPolicy, RoundOfAnotherPolicyClosesTheOpenOne) {
+  RunScript(kSync4, R"(
+    push 0..1 @0         -> hold
+    round 0 @0 2..3 0..1 -> ok
+    clock 0              -> 1
+    applied 0            -> 1
+    covered 0            -> 0
+    push 0..1 @0         -> applied
+    push 0..1 @1         -> hold
+    round 0 @0 0..3      -> refused FAILED_PRECONDITION
+    round 0 @2 0..3      -> refused FAILED_PRECONDITION
+    round 0 @1 0..2      -> refused INVALID_ARGUMENT
+    round 0 @1 0..3 3    -> refused INVALID_ARGUMENT
+    round 0 @1 0..4      -> refused INVALID_ARGUMENT
+    round 0 @1 3..0      -> refused INVALID_ARGUMENT
+    round 0 @1           -> refused INVALID_ARGUMENT
+    round 1 @1 0..3      -> refused INVALID_ARGUMENT
+    covered 0            -> 2
+    round 0 @1 0..3      -> ok
+    applied 3            -> 2
+  )");
+}
+
+TEST(ConsistencyPolicy, RoundOfAnotherPolicyDropsWhomItDropped) {
+  RunScript({.replicas = 3, .group = 3, .drop_stragglers = 1}, R"(
+    round 0 @0 0 2 -> ok
+    dropped        -> 1
+    push 1 @0      -> dropped
+    push 2 @0      -> applied
+    applied 1      -> 0
+    push 1 @1      -> hold
+  )");
+}
+
+TEST(ConsistencyPolicy, RoundOfAnotherPolicyKeepsTheBound) {
+  RunScript({.replicas = 2, .group = 1, .staleness = 1}, R"(
+    round 1 @0 1 -> ok
+    round 1 @1 1 -> ok
+    round 1 @2 1 -> refused FAILED_PRECONDITION
+    round 1 @2 0 -> refused INVALID_ARGUMENT
+    round 0 @0 0 -> ok
+    round 1 @2 1 -> ok
+    lead 1       -> 1
+  )");
+}
+
+TEST(ConsistencyPolicy, WhatWasForgottenIsPushedAgain) {
+  RunScript(kSync4, R"(
+    push 0..1 @0 -> hold
+    forget       -> ok
+    covered 0    -> 0
+    push 2..3 @0 -> hold
+    push 0..1 @0 -> apply 4
+    forget       -> ok
+    push 0..1 @0 -> applied
   )");
 }
 

@@ -7,7 +7,9 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -106,7 +108,7 @@ class MapAdopterTest : public ::testing::Test {
 
   // One round on every shard, of both replicas.
   void Step(Clock clock) {
-    for (const ShardId shard : store()->held()) {
+    for (const ShardId shard : store()->primaries()) {
       const Floats gradient(shard == 0 ? kLength : 8, 1 + static_cast<float>(clock));
       const auto action = store()->Push({shard, {0, 1}, clock, clock}, Bytes(gradient));
       ASSERT_TRUE(action.ok()) << action.status();
@@ -200,6 +202,93 @@ TEST_F(MapAdopterTest, ASpareServerHoldsNothingUntilARewindGivesItShards) {
 TEST_F(MapAdopterTest, OtherShardsWithoutARewindAreRefused) {
   ASSERT_TRUE(Adopter().Adopt(Map(5, 0, {1})).ok());
   EXPECT_EQ(Adopter().Adopt(Map(6, 0, {0, 1})).code(), absl::StatusCode::kInternal);
+}
+
+// The same with this server as a backup, and with what is to be copied to it.
+void Give(wire::ClusterMap& map, const std::vector<ShardId>& backups,
+          const std::vector<ShardId>& copies = {}) {
+  wire::ServerEntry* own = map.mutable_servers(1);
+  own->mutable_backups()->Assign(backups.begin(), backups.end());
+  own->mutable_copies()->Assign(copies.begin(), copies.end());
+}
+
+TEST_F(MapAdopterTest, WhenRolesChangeTheShardsGoOn) {
+  ASSERT_TRUE(Adopter().Adopt(Map(5, 3)).ok());
+  Step(0);
+  const auto before = store();
+  wire::ClusterMap map = Map(6, 3, {1});
+  Give(map, {0});
+  ASSERT_TRUE(Adopter().Adopt(map).ok());
+  EXPECT_EQ(store(), before);
+  EXPECT_THAT(store()->primaries(), ElementsAre(1));
+  EXPECT_THAT(store()->held(), ElementsAre(0, 1));
+  EXPECT_EQ(store()->Mark(0), (ShardMark{1, 5}));
+  ASSERT_TRUE(Adopter().Adopt(Map(7, 3, {0})).ok());
+  EXPECT_THAT(store()->primaries(), ElementsAre(0));
+  EXPECT_THAT(store()->held(), ElementsAre(0)) << "what the map does not give is dropped";
+  Step(1);
+  EXPECT_EQ(store()->Mark(0), (ShardMark{2, 7}));
+  EXPECT_EQ(Adopter().Adopt(Map(8, 3)).code(), absl::StatusCode::kInternal) << "nobody has copied it back";
+}
+
+TEST_F(MapAdopterTest, ABackupBeginsWhereItsPrimaryDoes) {
+  wire::ClusterMap map = Map(5, 3, {1});
+  Give(map, {0});
+  ASSERT_TRUE(Adopter().Adopt(map).ok());
+  EXPECT_THAT(store()->primaries(), ElementsAre(1));
+  EXPECT_EQ(store()->Mark(0), (ShardMark{0, 0}));
+  ASSERT_TRUE(Adopter().Adopt(Map(6, 3)).ok());
+  Step(0);
+  EXPECT_EQ(store()->VersionRange().first, 1);
+}
+
+TEST_F(MapAdopterTest, AServerThatIsToGetShardsHasNoneUntilTheyAreCopied) {
+  ASSERT_TRUE(Adopter().Adopt(Map(4, 3)).ok());
+  Step(0);
+  std::optional<ShardCopy> copy;
+  ASSERT_TRUE(store()->Copy(0, [&copy](ShardCopy taken) { copy = std::move(taken); }).ok());
+  size_t asked = 0;
+  adopter_.reset();
+  version_memory_ = [&asked](size_t bytes) {
+    asked = bytes;
+    return nullptr;
+  };
+  wire::ClusterMap map = Map(5, 7, {});
+  Give(map, {}, {0});
+  ASSERT_TRUE(Adopter().Adopt(map).ok());
+  EXPECT_TRUE(store()->held().empty());
+  EXPECT_GT(asked, 0u) << "its versions are to lie where workers can read them";
+  ASSERT_TRUE(store()->Install(5, *copy).ok());
+  map.set_term(6);
+  Give(map, {0});
+  ASSERT_TRUE(Adopter().Adopt(map).ok());
+  EXPECT_EQ(store()->Mark(0).version, 1);
+  ASSERT_TRUE(Adopter().Adopt(Map(7, 7, {0})).ok());
+  Step(1);
+  EXPECT_EQ(store()->Mark(0).version, 2);
+}
+
+TEST_F(MapAdopterTest, SavesTheShardsThatItIsThePrimaryOf) {
+  const auto map = [this](int64_t term, const std::vector<ShardId>& shards,
+                          const std::vector<ShardId>& backups) {
+    wire::ClusterMap given = Map(term, 0, shards);
+    Give(given, backups);
+    SaveTo(given);
+    return given;
+  };
+  ASSERT_TRUE(Adopter().Adopt(map(5, {}, {0, 1})).ok());
+  ASSERT_TRUE(Adopter().Adopt(map(6, {1}, {0})).ok());
+  Step(0);
+  Step(1);
+  const auto one = reports_.WaitFor(1);
+  ASSERT_EQ(one.size(), 1u);
+  EXPECT_THAT(one[0].file().shards(), ElementsAre(1));
+  ASSERT_TRUE(Adopter().Adopt(map(7, {1}, {})).ok());
+  Step(2);
+  Step(3);
+  EXPECT_THAT(reports_.WaitFor(2)[1].file().shards(), ElementsAre(1));
+  ASSERT_TRUE(Adopter().Adopt(map(8, {}, {1})).ok());
+  EXPECT_EQ(reports_.WaitFor(2).size(), 2u);
 }
 
 TEST_F(MapAdopterTest, SavesWhenItIsDueAndGoesOnFromThereWithTheSameBits) {

@@ -95,6 +95,46 @@ TEST(ShardUpdater, RangesGiveTheSameBitsForAnyCut) {
   }
 }
 
+// What one update hands out, and what another one, that repeats it, makes of it.
+TEST(ShardUpdater, RepeatsAnUpdateToTheLastBit) {
+  constexpr size_t kElements = 5000;  // several pieces
+  std::mt19937 random(8);
+  for (const std::string& name : OptimizerRegistry::Names()) {
+    SCOPED_TRACE(name);
+    UpdateRule rule{
+        .optimizer =
+            OptimizerRegistry::Create("optimizer", name, {{"lr", "0.3"}, {"weight_decay", "0.1"}}).value(),
+        .rate_scale = 0.7,
+        .correction = {.kind = StalenessCorrection::Kind::kDelayCompensated, .lambda = 0.5}};
+    ShardUpdater updater(rule, kElements, {{0, kElements, false}});
+    ShardUpdater plain(rule, kElements, {{0, kElements, false}});
+    ShardUpdater repeater(rule, kElements, {{0, kElements, false}});
+    TensorBuffer weights(kElements), next(kElements), final(kElements);
+    const Floats first = RandomFloats(random, kElements);
+    std::copy(first.begin(), first.end(), weights.data());
+    const SharedTensor read = CopyOf(RandomFloats(random, kElements));
+    const std::vector<int64_t> staleness = {2, 5, 0};
+    for (int64_t update = 1; update <= 3; ++update) {
+      const ShardUpdater::Round round{
+          .update = update, .progress = 1, .staleness = staleness, .read = read.get()};
+      const TensorBytes last = Bytes(RandomFloats(random, kElements));
+      const HeldValues partial{read, read->span()};
+      updater.Apply(round, weights.span(), RoundSum(last, {partial}), next.span(), final.span());
+      TensorBuffer again(kElements);
+      plain.Apply(round, weights.span(), RoundSum(last, {partial}), again.span());
+      EXPECT_TRUE(SameBits(Values(again), Values(next))) << "handing it out changes nothing";
+      const TensorBytes handed = Bytes(Values(final));
+      repeater.Repeat({updater.LearningRate(round), update}, weights.span(), RoundSum(handed, {}),
+                      again.span());
+      EXPECT_TRUE(SameBits(Values(again), Values(next)));
+      std::copy_n(next.data(), kElements, weights.data());
+    }
+    const auto slots = updater.Slots(), repeated = repeater.Slots();
+    for (size_t i = 0; i < slots.size(); ++i)
+      EXPECT_TRUE(SameBits(Values(*slots[i].values), Values(*repeated[i].values))) << slots[i].name;
+  }
+}
+
 // An update goes through a shard in pieces: a long shard has the bits of many short ones.
 TEST(ShardUpdater, LongShardsGiveTheBitsOfShortOnes) {
   constexpr int64_t kLength = 10'001;

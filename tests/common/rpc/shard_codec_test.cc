@@ -66,6 +66,44 @@ absl::StatusOr<ExchangeMessage> DecodeMessage(const grpc::ByteBuffer& buffer,
   return std::move(messages->front().message);
 }
 
+TEST(ShardCodec, MessagesBetweenServersComeBackWhole) {
+  for (const MessageKind kind :
+       {MessageKind::kForward, MessageKind::kForwarded, MessageKind::kCopy, MessageKind::kCopied}) {
+    ExchangeMessage message;
+    message.kind = kind;
+    message.version = -1;
+    message.replication = std::make_shared<const ReplicationFields>(
+        ReplicationFields{.node_id = 4,
+                          .update_term = int64_t{3} << 32,
+                          .group = 2,
+                          .covered = {{4, 5}, {7, 7}},
+                          .learning_rate = 0.1,  // no float: all its bits count
+                          .tensor = "slots/exp_avg",
+                          .applied_pushes = 12,
+                          .group_clocks = {1, 2, 3},
+                          .replica_clocks = {1, 2},
+                          .applied = {0, 9},
+                          .dropped = 5,
+                          .pieces = 6});
+    const absl::StatusOr<ExchangeMessage> decoded = DecodeMessage(EncodeMessage(message));
+    ASSERT_TRUE(decoded.ok()) << decoded.status();
+    EXPECT_EQ(decoded->kind, kind);
+    EXPECT_EQ(decoded->version, -1);
+    ASSERT_NE(decoded->replication, nullptr);
+    EXPECT_EQ(*decoded->replication, *message.replication);
+  }
+  EXPECT_EQ(DecodeMessage(EncodeMessage(ExchangeMessage{.kind = MessageKind::kAck}))->replication, nullptr);
+}
+
+TEST(ShardCodec, RangeOfReplicasWithoutItsEndIsRefused) {
+  wire::ShardFrame frame;
+  wire::ShardHeader* header = frame.add_header();
+  header->set_kind(wire::FORWARD);
+  header->mutable_replication()->add_covered(1);
+  const absl::StatusOr<ExchangeMessage> decoded = DecodeMessage(Cut(frame.SerializeAsString(), 9));
+  EXPECT_EQ(decoded.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(ShardCodec, WhatIsEncodedIsAnOrdinaryProtobufMessage) {
   const SharedTensor tensor = MakeTensor(300);
   wire::ShardFrame parsed;

@@ -1,5 +1,5 @@
 // A frame of the exchange: decoded, written and decoded again, and given to a session of a small server, once
-// for each way of counting pushes.
+// for each way of counting pushes, and to one of a backup.
 #include <memory>
 #include <utility>
 #include <vector>
@@ -14,6 +14,7 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kTerm = 1;
+constexpr NodeId kPrimary = 4;
 
 // `bytes` as slices cut at every `piece` bytes.
 grpc::ByteBuffer Cut(absl::Span<const uint8_t> bytes, size_t piece) {
@@ -45,6 +46,11 @@ void CheckWrittenAgain(const std::vector<FramedMessage>& messages) {
     TESSERA_CHECK(after.clock == before.clock && after.version == before.version &&
                   after.error == before.error);
     TESSERA_CHECK(after.tensor.size_bytes() == before.tensor.size_bytes());
+    TESSERA_CHECK((after.replication == nullptr) == (before.replication == nullptr));
+    // Bytes and not ==: a rate may be no number.
+    TESSERA_CHECK(after.replication == nullptr ||
+                  (after.replication->covered == before.replication->covered &&
+                   after.replication->tensor == before.replication->tensor));
   }
 }
 
@@ -85,15 +91,22 @@ std::shared_ptr<ParameterStore> SmallStore(const ConsistencyOptions& consistency
   return *std::move(store);
 }
 
-// A client that says hello and then `messages`.
-void Serve(const std::vector<FramedMessage>& messages, const ConsistencyOptions& consistency) {
+// A client that says hello and then `messages`; or another server, the primary of shards that are held as a
+// backup.
+void Serve(const std::vector<FramedMessage>& messages, const ConsistencyOptions& consistency,
+           bool backup = false) {
   const std::shared_ptr<ParameterService> service = ParameterService::Create();
-  service->Adopt(SmallStore(consistency), kTerm);
+  const std::shared_ptr<ParameterStore> store = SmallStore(consistency);
+  const ShardDuty duty{.role = backup ? ShardRole::kBackup : ShardRole::kPrimary};
+  TESSERA_CHECK(store->SetDuties(kTerm, {{0, duty}, {1, duty}, {2, duty}}).ok());
+  service->Adopt(store, kTerm, {kPrimary, kPrimary, kPrimary});
   const auto answers = std::make_shared<Answers>();
   const std::shared_ptr<ExchangeReceiver> session = service->NewSession(answers);
   ExchangeMessage hello;
   hello.kind = MessageKind::kHello;
   hello.protocol_version = kProtocolVersion;
+  if (backup)
+    hello.replication = std::make_shared<const ReplicationFields>(ReplicationFields{.node_id = kPrimary});
   session->OnMessage(hello);
   TESSERA_CHECK(answers->count() == 1);
   for (const FramedMessage& framed : messages) {
@@ -114,6 +127,7 @@ void Run(absl::Span<const uint8_t> bytes) {
   TESSERA_CHECK(TensorBytesOf(*messages) <= bytes.size());
   CheckWrittenAgain(*messages);
   Serve(*in_pieces, {.replicas = 4, .group = 4});
+  Serve(*in_pieces, {.replicas = 4, .group = 4}, /*backup=*/true);
   Serve(*in_pieces, {.replicas = 4, .group = 2, .staleness = 1});
   Serve(*in_pieces, {.replicas = 4, .group = 4, .drop_stragglers = 1, .units = {{0, 1}, {2, 3}}});
 }
