@@ -48,14 +48,20 @@ ShardPlan::Losses ShardPlan::Remove(int32_t server) {
     const bool was_primary = holders.primary == server;
     GiveUp(shard, server);
     if (!was_primary) continue;
-    if (!holders.backups.empty()) {
-      const bool planned = Has(holders.backups, holders.successor);
-      Promote(shard, planned ? holders.successor : holders.backups.front());
+    const int32_t heir = HeirOf(holders);
+    // Nobody but the heir can complete what was on its way.
+    const std::vector<int32_t> fresh = holders.fresh;
+    for (const int32_t backup : fresh) {
+      GiveUp(shard, backup);
+      if (heir != kNobody) AddCopy(shard, backup);
+    }
+    if (heir != kNobody) {
+      Promote(shard, heir);
       losses.taken_over.push_back(shard);
       continue;
     }
-    // Nobody can complete the copies that were on their way.
     for (const int32_t copy : std::vector<int32_t>(holders.copies)) GiveUp(shard, copy);
+    holders.successor = kNobody;
     losses.lost.push_back(shard);
   }
   servers_.erase(server);
@@ -103,12 +109,31 @@ bool ShardPlan::OnCopied(ShardId shard, int32_t server) {
   if (!Has(holders(shard).copies, server)) return false;
   GiveUp(shard, server);
   AddBackup(shard, server);
+  Insert(&holders_[static_cast<size_t>(shard)].fresh, server);
   return true;
+}
+
+bool ShardPlan::OnAdopted(int32_t server) {
+  bool news = false;
+  for (Holders& holders : holders_) {
+    if (holders.primary != server || holders.fresh.empty()) continue;
+    holders.fresh.clear();
+    news = true;
+  }
+  return news;
 }
 
 bool ShardPlan::Advance() {
   // One kind of step at a time, so that each map is a small change of the one before.
   return PromoteSuccessors() || DropSurplus() || CopyToBackups() || MoveOne();
+}
+
+void ShardPlan::Restore(ShardId shard, const Holders& holders) {
+  if (holders.primary != kNobody) SetPrimary(shard, holders.primary);
+  for (const int32_t backup : holders.backups) AddBackup(shard, backup);
+  for (const int32_t copy : holders.copies) AddCopy(shard, copy);
+  holders_[static_cast<size_t>(shard)].fresh = holders.fresh;
+  holders_[static_cast<size_t>(shard)].successor = holders.successor;
 }
 
 std::vector<int32_t> ShardPlan::servers() const {
@@ -127,11 +152,12 @@ int64_t ShardPlan::held_bytes(int32_t server) const {
   return found == servers_.end() ? 0 : found->second.held_bytes;
 }
 
-size_t ShardPlan::BackupsWanted() const {
-  const auto staying = static_cast<size_t>(std::count_if(
-      servers_.begin(), servers_.end(), [](const auto& entry) { return !entry.second.drains; }));
-  return std::min(backups_, staying == 0 ? 0 : staying - 1);
+size_t ShardPlan::staying() const {
+  return static_cast<size_t>(std::count_if(servers_.begin(), servers_.end(),
+                                           [](const auto& entry) { return !entry.second.drains; }));
 }
+
+size_t ShardPlan::BackupsWanted() const { return std::min(backups_, std::max<size_t>(staying(), 1) - 1); }
 
 int ShardPlan::CopiesUnderWay() const {
   return std::accumulate(holders_.begin(), holders_.end(), 0, [](int sum, const Holders& holders) {
@@ -173,6 +199,7 @@ void ShardPlan::GiveUp(ShardId shard, int32_t server) {
     found->second.primary_bytes -= BytesOf(shard);
   }
   Erase(&holders.backups, server);
+  Erase(&holders.fresh, server);
   Erase(&holders.copies, server);
   found->second.held_bytes -= BytesOf(shard);
 }
@@ -187,12 +214,22 @@ void ShardPlan::Promote(ShardId shard, int32_t server) {
   holders_[static_cast<size_t>(shard)].successor = kNobody;
 }
 
+int32_t ShardPlan::HeirOf(const Holders& holders) const {
+  int32_t heir = kNobody;
+  for (const int32_t backup : holders.backups) {
+    if (Has(holders.fresh, backup)) continue;
+    if (heir == kNobody || backup == holders.successor) heir = backup;
+  }
+  return heir;
+}
+
 bool ShardPlan::PromoteSuccessors() {
   bool changed = false;
   for (size_t index = 0; index < holders_.size(); ++index) {
     const Holders& holders = holders_[index];
     // A successor that is neither a backup nor on its way has gone.
     if (holders.successor == kNobody) continue;
+    if (Has(holders.fresh, holders.successor)) continue;
     if (Has(holders.backups, holders.successor)) {
       Promote(static_cast<ShardId>(index), holders.successor);
       changed = true;
@@ -204,14 +241,15 @@ bool ShardPlan::PromoteSuccessors() {
 }
 
 // Backups beyond those wanted go: first those on servers that are to be left, then where most is held. A
-// backup there is kept until it has been replaced.
+// backup there is kept until it has been replaced, by one that is not fresh any more.
 bool ShardPlan::DropSurplus() {
   bool changed = false;
   const size_t wanted = BackupsWanted();
   for (size_t index = 0; index < holders_.size(); ++index) {
     const auto shard = static_cast<ShardId>(index);
-    while (holders_[index].backups.size() > wanted) {
-      const std::vector<int32_t>& backups = holders_[index].backups;
+    while (holders_[index].backups.size() - holders_[index].fresh.size() > wanted) {
+      std::vector<int32_t> backups = holders_[index].backups;
+      for (const int32_t fresh : holders_[index].fresh) Erase(&backups, fresh);
       const auto goes_first = [this](int32_t a, int32_t b) {
         const Server& first = servers_.at(a);
         const Server& second = servers_.at(b);
@@ -254,12 +292,12 @@ bool ShardPlan::MoveOne() {
   const std::optional<Move> move = NextMove();
   if (!move.has_value()) return false;
   Holders& holders = holders_[static_cast<size_t>(move->shard)];
-  if (Has(holders.backups, move->to)) {
-    Promote(move->shard, move->to);
-    return true;
-  }
   holders.successor = move->to;
-  if (!Has(holders.copies, move->to)) AddCopy(move->shard, move->to);
+  if (Has(holders.backups, move->to)) {
+    PromoteSuccessors();
+  } else if (!Has(holders.copies, move->to)) {
+    AddCopy(move->shard, move->to);
+  }
   return true;
 }
 

@@ -3,8 +3,8 @@
 // same events give the same answers. Servers are known by number. Not thread-safe.
 //
 // Invariants: the primary, the backups and the copies of a shard are different servers, all of them there; a
-// backup has every version of the shard that anybody may have read. So any backup may take over, and a move
-// is a copy, then a backup, then a primary, while training goes on (docs/adr/0011).
+// backup that is not fresh has every version of the shard that anybody may have read. So any of those may
+// take over, and a move is a copy, then a backup, then a primary, while training goes on (docs/adr/0011).
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,10 @@ class ShardPlan {
     int32_t primary = kNobody;
     std::vector<int32_t> backups;  // ascending
     std::vector<int32_t> copies;   // being brought up to date, ascending
-    int32_t successor = kNobody;   // who is to be the primary, once it is a backup
+    // Of the backups those that were copies until lately, ascending: while the primary does not wait for
+    // them, it may release what they do not have.
+    std::vector<int32_t> fresh;
+    int32_t successor = kNobody;  // who is to be the primary, once it is a backup
     friend bool operator==(const Holders&, const Holders&) = default;
   };
   struct Losses {
@@ -50,12 +53,17 @@ class ShardPlan {
   // Everything anew on the servers that are there and stay, at most `most` of them, the lowest numbers first:
   // for the start, and when the job goes back.
   void Place(size_t most);
-  // `server` has its copy of `shard`: a backup from now on. False: no such copy is under way.
+  // `server` has its copy of `shard`: a fresh backup from now on. False: no such copy is under way.
   bool OnCopied(ShardId shard, int32_t server);
+  // `server` works by the plan as it is: as a primary it waits for all backups of its shards, and those have
+  // what it released before. Returns whether that is news.
+  bool OnAdopted(int32_t server);
   // Takes the next steps towards enough backups on the servers that hold least and primaries whose bytes
   // differ by no more than a shard. False: there is nothing to do until something happens. Ends, if it is
   // called again and again and every copy arrives.
   bool Advance();
+  // As it was: `shard`, which nobody holds, is held by servers that are there.
+  void Restore(ShardId shard, const Holders& holders);
 
   const Holders& holders(ShardId shard) const { return holders_[static_cast<size_t>(shard)]; }
   // Servers that are there, those that are to be left included, ascending.
@@ -63,6 +71,9 @@ class ShardPlan {
   int64_t primary_bytes(int32_t server) const;
   // Of primaries, backups and copies.
   int64_t held_bytes(int32_t server) const;
+  // Servers that are not to be left.
+  size_t staying() const;
+  int CopiesUnderWay() const;
 
  private:
   struct Server {
@@ -73,7 +84,6 @@ class ShardPlan {
 
   int64_t BytesOf(ShardId shard) const { return bytes_[static_cast<size_t>(shard)]; }
   size_t BackupsWanted() const;
-  int CopiesUnderWay() const;
   // Of the servers that stay and do not hold `shard`, the one that holds least; kNobody if there is none.
   int32_t LeastHolding(ShardId shard) const;
   void SetPrimary(ShardId shard, int32_t server);
@@ -82,6 +92,8 @@ class ShardPlan {
   // Gives up what `server` holds of `shard`, whatever it is.
   void GiveUp(ShardId shard, int32_t server);
   void Promote(ShardId shard, int32_t server);
+  // Who may take over; kNobody if there is none.
+  int32_t HeirOf(const Holders& holders) const;
   bool PromoteSuccessors();
   bool DropSurplus();
   bool CopyToBackups();

@@ -34,7 +34,8 @@ ShardPlan PlanOf(const std::vector<int64_t>& elements, int32_t backups, int32_t 
   return plan;
 }
 
-// Every copy that is under way arrives, until there is nothing to do. Returns the steps.
+// Every copy that is under way arrives, and every server works by the plan, until there is nothing to do.
+// Returns the steps.
 int Settle(ShardPlan* plan, size_t shards) {
   constexpr int kMost = 10000;
   for (int step = 0; step < kMost; ++step) {
@@ -46,6 +47,7 @@ int Settle(ShardPlan* plan, size_t shards) {
         busy = true;
       }
     }
+    for (const int32_t server : plan->servers()) busy |= plan->OnAdopted(server);
     if (!busy) return step;
   }
   ADD_FAILURE() << "it does not end";
@@ -89,6 +91,59 @@ TEST(ShardPlan, ACopyThatIsNotThereYetDoesNotTakeOver) {
   EXPECT_FALSE(plan.OnCopied(0, 7)) << "there was nobody who could complete it";
 }
 
+TEST(ShardPlan, AFreshBackupDoesNotTakeOver) {
+  ShardPlan plan = PlanOf({40}, 1, 1);
+  plan.Add(7);
+  ASSERT_TRUE(plan.Advance());
+  ASSERT_TRUE(plan.OnCopied(0, 7));
+  EXPECT_FALSE(plan.OnAdopted(7)) << "that is for the primary to say";
+  ShardPlan lost = plan;
+  EXPECT_THAT(lost.Remove(0).lost, ElementsAre(0));
+  EXPECT_EQ(lost.held_bytes(7), 0);
+  ASSERT_TRUE(plan.OnAdopted(0));
+  EXPECT_FALSE(plan.OnAdopted(0));
+  EXPECT_THAT(plan.Remove(0).taken_over, ElementsAre(0));
+  EXPECT_EQ(plan.holders(0), (ShardPlan::Holders{.primary = 7}));
+}
+
+TEST(ShardPlan, AFreshBackupIsACopyAgainWhereAnotherTookOver) {
+  ShardPlan plan = PlanOf({40}, 2, 2);
+  plan.Add(2);
+  ASSERT_TRUE(plan.Advance());
+  ASSERT_TRUE(plan.OnCopied(0, 2));
+  ASSERT_THAT(plan.holders(0).backups, ElementsAre(1, 2));
+  EXPECT_THAT(plan.Remove(0).taken_over, ElementsAre(0));
+  EXPECT_EQ(plan.holders(0), (ShardPlan::Holders{.primary = 1, .copies = {2}}));
+}
+
+TEST(ShardPlan, NothingIsDroppedForAFreshBackup) {
+  ShardPlan plan = PlanOf({40}, 1, 2);
+  plan.Drain(1);
+  plan.Add(2);
+  ASSERT_TRUE(plan.Advance());
+  ASSERT_TRUE(plan.OnCopied(0, 2));
+  EXPECT_FALSE(plan.Advance());
+  EXPECT_THAT(plan.holders(0).backups, ElementsAre(1, 2));
+  ASSERT_TRUE(plan.OnAdopted(0));
+  EXPECT_TRUE(plan.Advance());
+  EXPECT_THAT(plan.holders(0).backups, ElementsAre(2));
+}
+
+TEST(ShardPlan, IsRestoredAsItWas) {
+  ShardPlan plan = PlanOf({40, 30, 20, 10}, 1, 2);
+  plan.Add(5);
+  ASSERT_TRUE(plan.Advance());
+  ASSERT_TRUE(plan.OnCopied(0, 5));
+  ShardPlan again(LayoutOf({40, 30, 20, 10}), 1);
+  for (const int32_t server : plan.servers()) again.Add(server);
+  for (ShardId shard = 0; shard < 4; ++shard) again.Restore(shard, plan.holders(shard));
+  for (ShardId shard = 0; shard < 4; ++shard) EXPECT_EQ(again.holders(shard), plan.holders(shard)) << shard;
+  for (const int32_t server : plan.servers()) {
+    EXPECT_EQ(again.primary_bytes(server), plan.primary_bytes(server));
+    EXPECT_EQ(again.held_bytes(server), plan.held_bytes(server));
+  }
+}
+
 TEST(ShardPlan, MovesShardsToAServerThatJoinsAsCopyThenBackupThenPrimary) {
   ShardPlan plan = PlanOf({10, 10, 10, 10}, 0, 1);
   plan.Add(1);
@@ -96,6 +151,10 @@ TEST(ShardPlan, MovesShardsToAServerThatJoinsAsCopyThenBackupThenPrimary) {
   ASSERT_THAT(plan.holders(0).copies, ElementsAre(1));
   EXPECT_FALSE(plan.Advance()) << "a shard at a time";
   ASSERT_TRUE(plan.OnCopied(0, 1));
+  EXPECT_EQ(plan.holders(0),
+            (ShardPlan::Holders{.primary = 0, .backups = {1}, .fresh = {1}, .successor = 1}));
+  EXPECT_FALSE(plan.Advance()) << "the primary may not know yet that it is to wait for it";
+  ASSERT_TRUE(plan.OnAdopted(0));
   EXPECT_EQ(plan.holders(0), (ShardPlan::Holders{.primary = 0, .backups = {1}, .successor = 1}));
   ASSERT_TRUE(plan.Advance());
   EXPECT_EQ(plan.holders(0), (ShardPlan::Holders{.primary = 1, .backups = {0}}));
@@ -136,14 +195,25 @@ TEST(ShardPlan, KeepsItsInvariantsThroughAnyEvents) {
         there.insert(next_server++);
       } else if (what == 1 && there.size() > 1) {
         const int32_t server = pick();
-        placed &= plan.Remove(server).lost.empty();
+        const ShardPlan before = plan;
+        const ShardPlan::Losses losses = plan.Remove(server);
+        for (const ShardId shard : losses.taken_over) {
+          const ShardPlan::Holders& was = before.holders(shard);
+          const int32_t heir = plan.holders(shard).primary;
+          ASSERT_THAT(was.backups, testing::Contains(heir));
+          ASSERT_THAT(was.fresh, testing::Not(testing::Contains(heir)));
+        }
+        for (const ShardId shard : losses.lost) ASSERT_EQ(plan.holders(shard), ShardPlan::Holders());
+        placed &= losses.lost.empty();
         there.erase(server);
         drained.erase(server);
       } else if (what == 2 && there.size() > drained.size() + 1 && below(4) == 0) {
         const int32_t server = pick();
         plan.Drain(server);
         drained.insert(server);
-      } else if (what < 6) {
+      } else if (what == 3 && !there.empty()) {
+        plan.OnAdopted(pick());
+      } else if (what < 7) {
         const auto shard = static_cast<ShardId>(below(elements.size()));
         const std::vector<int32_t> copies = plan.holders(shard).copies;
         if (!copies.empty()) {
@@ -168,6 +238,9 @@ TEST(ShardPlan, KeepsItsInvariantsThroughAnyEvents) {
           held_bytes[server] += bytes;
         }
         primary_bytes[holders.primary] += bytes;
+        ASSERT_TRUE(std::includes(holders.backups.begin(), holders.backups.end(), holders.fresh.begin(),
+                                  holders.fresh.end()))
+            << "shard " << index;
         ASSERT_EQ(std::set<int32_t>(all.begin(), all.end()).size(), all.size()) << "shard " << index;
       }
       for (const int32_t server : there) {
@@ -193,6 +266,7 @@ TEST(ShardPlan, KeepsItsInvariantsThroughAnyEvents) {
       const ShardPlan::Holders& holders = plan.holders(static_cast<ShardId>(index));
       EXPECT_EQ(holders.backups.size(), std::min(static_cast<size_t>(backups), staying - 1)) << index;
       EXPECT_THAT(holders.copies, IsEmpty());
+      EXPECT_THAT(holders.fresh, IsEmpty());
       EXPECT_EQ(holders.successor, ShardPlan::kNobody);
     }
   }
