@@ -23,6 +23,7 @@
 #include "coordinator/model_collector.h"
 #include "coordinator/replica_rates.h"
 #include "coordinator/run_summary.h"
+#include "coordinator/shard_changes.h"
 #include "coordinator/work_counters.h"
 #include "job/job_plan.h"
 #include "proto/coordinator_service.pb.h"
@@ -132,12 +133,14 @@ class JobState {
 
   absl::Status CheckTerm(const wire::HeartbeatRequest& request) const;
   void RecordTerm(const wire::HeartbeatRequest& request, Node* node);
+  void RecordServer(const wire::HeartbeatRequest& request, Node* node, absl::Time now);
   absl::Status RecordProgress(const Node& node, const wire::HeartbeatRequest& request, absl::Time now);
   absl::Status CheckProgress(const Node& node, const wire::HeartbeatRequest& request) const;
   void NoticeProgress(Clock before, absl::Time now);
   void FinishTrainingIfComplete(absl::Time now);
   void LogEpochs();
 
+  std::string UseOf(const Node& node) const;
   // The term that `node` may be told of.
   int64_t TermFor(const Node& node) const;
   bool MayAdopt(const Node& node) const;
@@ -149,6 +152,9 @@ class JobState {
   void OnStart(const MapPlanner::Change& change, absl::Time now);
   void OnRewind(const MapPlanner::Change& change, absl::Time now);
   void OnTakeovers(const wire::ClusterMap& before, absl::Time now);
+  void OnShards(const wire::ClusterMap& before, absl::Time now);
+  void TellMoves(absl::Time now);
+  void WarnOfFewBackups(absl::Time now);
   void WarnOfIdleWorkers(absl::Time now);
 
   bool IsNeeded(const Node& node) const;
@@ -188,7 +194,9 @@ class JobState {
   std::string waiting_;        // that was told of
   std::optional<Disruption> disruption_;
   absl::Time progress_seen_;  // when the slowest replica's clock last grew
-  Clock servers_clock_ = 0;   // the largest that a server reports
+  MoveTally moves_;
+  size_t possible_backups_ = SIZE_MAX;  // in the newest map
+  Clock servers_clock_ = 0;             // the largest that a server reports
   std::optional<Clock> resumed_from_;
   bool resuming_ = false;      // the next start or rewind is where a resumed run goes on
   int32_t first_new_id_ = 0;   // nodes below are the journal's

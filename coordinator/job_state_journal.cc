@@ -62,6 +62,7 @@ void JobState::NodesToJournal(wire::JournalState* journal) const {
     out->set_pid(node.introduction.pid);
     out->set_incarnation(node.introduction.incarnation);
     out->set_fingerprint(node.introduction.fingerprint);
+    out->set_draining(node.draining);
   }
 }
 
@@ -115,6 +116,7 @@ void JobState::NodesFromJournal(const wire::JournalState& journal, absl::Time no
                          .incarnation = in.incarnation(),
                          .fingerprint = in.fingerprint()};
     node.last_seen = now;
+    node.draining = in.draining();
     if (WasEnded(journal)) {
       counters_.Retire(node);
       continue;  // they have ended as they were told

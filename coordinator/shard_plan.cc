@@ -165,6 +165,17 @@ int ShardPlan::CopiesUnderWay() const {
   });
 }
 
+int ShardPlan::MovesUnderWay() const {
+  return static_cast<int>(std::count_if(holders_.begin(), holders_.end(),
+                                        [](const Holders& holders) { return holders.successor != kNobody; }));
+}
+
+bool ShardPlan::IsQuiet() const {
+  return std::all_of(holders_.begin(), holders_.end(), [](const Holders& holders) {
+    return holders.copies.empty() && holders.fresh.empty() && holders.successor == kNobody;
+  });
+}
+
 int32_t ShardPlan::LeastHolding(ShardId shard) const {
   int32_t least = kNobody;
   for (const auto& [id, server] : servers_) {
@@ -287,8 +298,7 @@ bool ShardPlan::CopyToBackups() {
 bool ShardPlan::MoveOne() {
   if (CopiesUnderWay() >= kMostCopies) return false;
   // One at a time: what is moved counts where it is until it has been moved.
-  const auto moves = [](const Holders& holders) { return holders.successor != kNobody; };
-  if (std::any_of(holders_.begin(), holders_.end(), moves)) return false;
+  if (MovesUnderWay() > 0) return false;
   const std::optional<Move> move = NextMove();
   if (!move.has_value()) return false;
   Holders& holders = holders_[static_cast<size_t>(move->shard)];

@@ -73,17 +73,25 @@ class ShardPlan {
   int64_t held_bytes(int32_t server) const;
   // Servers that are not to be left.
   size_t staying() const;
+  // Of each shard, as far as there are servers that stay.
+  size_t BackupsWanted() const;
   int CopiesUnderWay() const;
+  // Shards that are to have another primary.
+  int MovesUnderWay() const;
+  // Nothing is on its way.
+  bool IsQuiet() const;
+
+  friend bool operator==(const ShardPlan&, const ShardPlan&) = default;
 
  private:
   struct Server {
     bool drains = false;
     int64_t primary_bytes = 0;
     int64_t held_bytes = 0;
+    friend bool operator==(const Server&, const Server&) = default;
   };
 
   int64_t BytesOf(ShardId shard) const { return bytes_[static_cast<size_t>(shard)]; }
-  size_t BackupsWanted() const;
   // Of the servers that stay and do not hold `shard`, the one that holds least; kNobody if there is none.
   int32_t LeastHolding(ShardId shard) const;
   void SetPrimary(ShardId shard, int32_t server);
@@ -107,7 +115,7 @@ class ShardPlan {
   // Of the primaries on `from`, the largest smaller than `below` bytes.
   std::optional<ShardId> LargestBelow(int32_t from, int64_t below) const;
 
-  const size_t backups_;
+  size_t backups_;
   std::vector<int64_t> bytes_;          // by shard
   std::vector<ShardId> largest_first_;  // ties by lower id
   std::vector<Holders> holders_;        // by shard
