@@ -51,9 +51,14 @@ bool CoversOnce(const Entries& entries, size_t count, const IdsOf& ids_of) {
 
 }  // namespace
 
+bool IsServerAlive(const Membership& members, int32_t id) {
+  return IsAlive(members, id) && members.Find(id)->introduction.role == NodeRole::kServer;
+}
+
 bool ServersStand(const wire::ClusterMap& map, const Membership& members) {
-  return std::all_of(map.servers().begin(), map.servers().end(),
-                     [&](const wire::ServerEntry& server) { return IsAlive(members, server.node_id()); });
+  return std::all_of(map.servers().begin(), map.servers().end(), [&](const wire::ServerEntry& server) {
+    return IsServerAlive(members, server.node_id());
+  });
 }
 
 bool WorkersStand(const wire::ClusterMap& map, const Membership& members) {

@@ -15,6 +15,7 @@
 
 namespace tessera {
 
+bool IsServerAlive(const Membership& members, int32_t id);
 // Every server that `map` names is alive: no shard is lost.
 bool ServersStand(const wire::ClusterMap& map, const Membership& members);
 // The workers that `map` names are those alive, in order of index.

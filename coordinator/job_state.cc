@@ -420,28 +420,36 @@ absl::Status JobState::ReportExit(const wire::ReportExitRequest& request, absl::
 
 absl::Status JobState::ReportCheckpoint(const wire::ReportCheckpointRequest& request, absl::Time now) {
   TESSERA_ASSIGN_OR_RETURN(const Node* node, membership_.FindAlive(request.node_id(), request.incarnation()));
-  const wire::ServerEntry* const server = FindServer(planner_.map(), node->id);
-  if (server == nullptr || request.rewind() != rewind() || planner_.GoesBack(membership_)) {
+  const auto saves = saves_.find(node->id);
+  if (saves == saves_.end() || request.rewind() != rewind() || planner_.GoesBack(membership_)) {
     return absl::FailedPreconditionError(absl::StrCat(node->Name(), " reports a checkpoint of rewind ",
                                                       request.rewind(), "; the present one is ", rewind(),
                                                       ", or the cluster goes back"));
   }
   if (request.file().name().empty()) {
-    const bool lost = checkpoints_.AddFailure(request.clock(), LargestClock(), CheckpointLead());
-    const std::string message = absl::StrCat("the checkpoint at step ", request.clock(),
-                                             " failed: ", node->Name(), ": ", PrintableLine(request.error()));
-    if (lost) AddEvent({"checkpoint failed", node->Name(), message, now, node->introduction.pid});
+    FailCheckpoint(*node, request.clock(), request.error(), now);
     return absl::OkStatus();
   }
-  const absl::StatusOr<bool> news =
-      checkpoints_.AddPart(request.clock(), request.file(),
-                           std::vector<ShardId>(server->shards().begin(), server->shards().end()));
+  const absl::StatusOr<bool> news = checkpoints_.AddPart(
+      request.clock(), request.file(), std::vector<ShardId>(saves->second.begin(), saves->second.end()));
+  if (absl::IsAborted(news.status())) {
+    FailCheckpoint(*node, request.clock(), news.status().message(), now);
+    return absl::OkStatus();
+  }
   if (!news.ok()) return Annotate(news.status(), node->Name());
   if (*news) {
     Touch();
     report_change_ = changes_;
   }
   return AnswerOnceJournaled();
+}
+
+void JobState::FailCheckpoint(const Node& node, Clock clock, absl::string_view why, absl::Time now) {
+  if (!checkpoints_.AddFailure(clock, LargestClock(), CheckpointLead())) return;
+  AddEvent(
+      {"checkpoint failed", node.Name(),
+       absl::StrCat("the checkpoint at step ", clock, " failed: ", node.Name(), ": ", PrintableLine(why)),
+       now, node.introduction.pid});
 }
 
 absl::Status JobState::TakeCheckpoint(wire::TakeCheckpointReply* reply) {
@@ -553,6 +561,7 @@ void JobState::OnMap(const MapPlanner::Change& change, absl::Time now) {
     OnShards(change.before, now);
     OnTakeovers(change.before, now);
   }
+  NotePrimaries(/*anew=*/change.first || change.rewound);
   WarnOfFewBackups(now);
   if (disruption_.has_value()) disruption_->step = progress_.MinClock();
   Touch();
@@ -602,8 +611,18 @@ void JobState::OnRewind(const MapPlanner::Change& change, absl::Time now) {
             now, 0});
 }
 
+// What a server has saved as a primary it may report when it is none any more.
+void JobState::NotePrimaries(bool anew) {
+  if (anew) saves_.clear();
+  for (const wire::ServerEntry& server : planner_.map().servers()) {
+    saves_[server.node_id()].insert(server.shards().begin(), server.shards().end());
+  }
+}
+
 void JobState::OnShards(const wire::ClusterMap& before, absl::Time now) {
-  for (const ShardTakeover& takeover : TakeoversOf(before, planner_.map(), plan_.layout, membership_)) {
+  const std::vector<ShardTakeover> takeovers = TakeoversOf(before, planner_.map(), plan_.layout, membership_);
+  if (!takeovers.empty()) checkpoints_.OnTakeover(LargestClock(), CheckpointLead());
+  for (const ShardTakeover& takeover : takeovers) {
     const Node* const heir = membership_.Find(takeover.to);
     const Node* const lost = membership_.Find(takeover.from);
     AddEvent({"takeover", heir->Name(),

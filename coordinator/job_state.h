@@ -8,8 +8,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -153,6 +155,7 @@ class JobState {
   void OnRewind(const MapPlanner::Change& change, absl::Time now);
   void OnTakeovers(const wire::ClusterMap& before, absl::Time now);
   void OnShards(const wire::ClusterMap& before, absl::Time now);
+  void NotePrimaries(bool anew);
   void TellMoves(absl::Time now);
   void WarnOfFewBackups(absl::Time now);
   void WarnOfIdleWorkers(absl::Time now);
@@ -162,6 +165,8 @@ class JobState {
   void OnLeave(const Node& node, absl::Time now);
   void OnGone(const Node& node, absl::Time now);
   bool SomebodyRuns() const;
+  // There is no checkpoint at `clock`, as `node` has found out.
+  void FailCheckpoint(const Node& node, Clock clock, absl::string_view why, absl::Time now);
   Clock LargestClock() const;
   Clock CheckpointLead() const;
 
@@ -170,6 +175,7 @@ class JobState {
   std::vector<double> ReplicaImagesPerSecond() const;
   int64_t RecomputedSteps() const;
   void FillNode(const Node& node, absl::Time now, wire::NodeStatus* status) const;
+  void FillBackups(wire::JobStatus* status) const;
   void FillReplicas(wire::JobStatus* status) const;
   void FillStaleness(wire::JobStatus* status) const;
   void FillEpochsAndEvents(wire::JobStatus* status) const;
@@ -195,8 +201,9 @@ class JobState {
   std::optional<Disruption> disruption_;
   absl::Time progress_seen_;  // when the slowest replica's clock last grew
   MoveTally moves_;
-  size_t possible_backups_ = SIZE_MAX;  // in the newest map
-  Clock servers_clock_ = 0;             // the largest that a server reports
+  std::map<int32_t, std::set<ShardId>> saves_;  // by node: shards it was the primary of, in this rewind
+  size_t possible_backups_ = SIZE_MAX;          // in the newest map
+  Clock servers_clock_ = 0;                     // the largest that a server reports
   std::optional<Clock> resumed_from_;
   bool resuming_ = false;      // the next start or rewind is where a resumed run goes on
   int32_t first_new_id_ = 0;   // nodes below are the journal's

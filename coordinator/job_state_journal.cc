@@ -78,6 +78,7 @@ absl::Status JobState::FromJournal(const std::string& bytes, absl::Time now) {
   TESSERA_RETURN_IF_ERROR(Annotate(planner_.FromJournal(journal), "journal"));
   TESSERA_RETURN_IF_ERROR(Annotate(progress_.FromJournal(journal.progress(), now), "journal"));
   NodesFromJournal(journal, now);
+  NotePrimaries(/*anew=*/true);
   for (const wire::JournalCheckpoint& checkpoint : journal.checkpoints()) {
     checkpoints_.SetUnderWay(checkpoint.clock(), {checkpoint.files().begin(), checkpoint.files().end()});
   }

@@ -54,8 +54,7 @@ ShardPlan MapPlanner::NewPlan(const Membership& members) const {
 std::optional<ShardPlan> MapPlanner::WithoutTheDead(const Membership& members) const {
   ShardPlan plan = plan_;
   for (const int32_t server : plan_.servers()) {
-    const Node* const node = members.Find(server);
-    if (node != nullptr && node->alive()) continue;
+    if (IsServerAlive(members, server)) continue;
     if (!plan.Remove(server).lost.empty()) return std::nullopt;
   }
   return plan;

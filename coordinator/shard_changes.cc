@@ -12,11 +12,6 @@
 namespace tessera {
 namespace {
 
-bool IsAlive(const Membership& members, int32_t id) {
-  const Node* const node = members.Find(id);
-  return node != nullptr && node->alive();
-}
-
 bool Has(const std::vector<int32_t>& servers, int32_t server) {
   return std::find(servers.begin(), servers.end(), server) != servers.end();
 }
@@ -31,7 +26,7 @@ std::vector<ShardTakeover> TakeoversOf(const wire::ClusterMap& before, const wir
   for (const Shard& shard : layout.shards()) {
     const int32_t from = was[shard.id].primary;
     const int32_t to = is[shard.id].primary;
-    if (from == to || IsAlive(members, from)) continue;
+    if (from == to || IsServerAlive(members, from)) continue;
     ShardTakeover& takeover = takeovers.try_emplace({from, to}, ShardTakeover{from, to}).first->second;
     ++takeover.shards;
     takeover.bytes += shard.bytes();
@@ -54,7 +49,7 @@ void MoveTally::Add(const wire::ClusterMap& before, const wire::ClusterMap& afte
       ++copied_;
       copied_bytes_ += shard.bytes();
     }
-    if (old.primary == now_held.primary || !IsAlive(members, old.primary)) continue;
+    if (old.primary == now_held.primary || !IsServerAlive(members, old.primary)) continue;
     ++moved_;
     moved_bytes_ += shard.bytes();
   }
@@ -74,9 +69,10 @@ std::optional<std::string> MoveTally::Take(absl::Time now) {
 }
 
 std::string ShardsText(size_t shards, int64_t bytes) {
-  constexpr double kMiB = 1 << 20;
-  const std::string size = bytes < (1 << 20) ? absl::StrFormat("%.1f KiB", static_cast<double>(bytes) / 1024)
-                                             : absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / kMiB);
+  constexpr double kKiB = 1 << 10, kMiB = 1 << 20;
+  std::string size = absl::StrCat(bytes, " B");
+  if (bytes >= 1 << 10) size = absl::StrFormat("%.1f KiB", static_cast<double>(bytes) / kKiB);
+  if (bytes >= 1 << 20) size = absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / kMiB);
   return absl::StrCat(shards, shards == 1 ? " shard, " : " shards, ", size);
 }
 
