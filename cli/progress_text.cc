@@ -156,9 +156,23 @@ std::string NodesLine(const wire::JobStatus& status, const TextStyle& style) {
                       names.empty() ? "" : absl::StrCat(": ", absl::StrJoin(names, ", ")));
 }
 
-// What a node does for the job: "4 shards, 0.8 MiB" or "replicas 0, 1".
+// "4 shards, 0.8 MiB, backup of 2, 0.4 MiB, 1 being copied, leaving".
+std::string ServerDuty(const wire::NodeStatus& node) {
+  std::vector<std::string> parts;
+  if (node.shards() > 0) {
+    parts.push_back(absl::StrCat(node.shards(), " shards, ", FormatSize(node.shard_bytes())));
+  }
+  if (node.backups() > 0) {
+    parts.push_back(absl::StrCat("backup of ", node.backups(), ", ", FormatSize(node.backup_bytes())));
+  }
+  if (node.copies() > 0) parts.push_back(absl::StrCat(node.copies(), " being copied"));
+  if (node.alive() && node.draining()) parts.push_back("leaving");
+  return absl::StrJoin(parts, ", ");
+}
+
+// What a node does for the job: as a server, or "replicas 0, 1".
 std::string Duty(const wire::NodeStatus& node) {
-  if (node.shards() > 0) return absl::StrCat(node.shards(), " shards, ", FormatSize(node.shard_bytes()));
+  if (std::string duty = ServerDuty(node); !duty.empty()) return duty;
   if (node.replicas_size() > 0) {
     return absl::StrCat(node.replicas_size() == 1 ? "replica " : "replicas ",
                         absl::StrJoin(node.replicas(), ", "));
@@ -195,7 +209,8 @@ std::string ReplicaRow(const wire::ReplicaStatus& replica) {
 
 // "" for what is no news: deaths and restarts are told by whoever starts processes.
 std::string EventLine(const wire::Event& event) {
-  for (const char* told : {"takeover", "rewind", "parked", "resumed", "checkpoint failed", "warning"}) {
+  for (const char* told :
+       {"takeover", "rewind", "parked", "resumed", "moved", "drain", "checkpoint failed", "warning"}) {
     if (event.what() == told) return absl::StrCat(event.what(), ": ", event.message());
   }
   return "";
@@ -261,6 +276,18 @@ std::string ModeLine(const wire::JobStatus& status) {
 
 std::string RecoveryLine(const wire::JobStatus& status) {
   std::vector<std::string> parts;
+  if (status.fewest_backups() < status.server_backups() && status.term() > 0) {
+    parts.push_back(
+        absl::StrCat("shards have ", status.fewest_backups(), " of ", status.server_backups(), " backups"));
+  }
+  if (status.copying() > 0) {
+    parts.push_back(
+        absl::StrCat(status.copying(), status.copying() == 1 ? " copy" : " copies", " under way"));
+  }
+  if (status.moving() > 0) {
+    parts.push_back(absl::StrCat(status.moving(), status.moving() == 1 ? " shard on its" : " shards on their",
+                                 " way to another server"));
+  }
   if (status.recomputed_steps() > 0) {
     parts.push_back(absl::StrCat("recomputed ", FormatCount(static_cast<double>(status.recomputed_steps())),
                                  status.recomputed_steps() == 1 ? " step" : " steps"));

@@ -22,8 +22,8 @@ std::string ProgressLine(const wire::JobStatus& status);
 // as long as none was dropped.
 std::string ModeLine(const wire::JobStatus& status);
 
-// What a run that met faults shows: "recomputed 12 steps  newest checkpoint at step 40". "" before there is
-// either.
+// What a run that met faults, or whose shards move, shows: "1 copy under way  recomputed 12 steps  newest
+// checkpoint at step 40". "" where there is nothing of it.
 std::string RecoveryLine(const wire::JobStatus& status);
 
 // The lines of a live view, at most `width` columns each: job, bar, figures, ModeLine and RecoveryLine (where

@@ -114,17 +114,6 @@ Field NotBuilt(std::string path, std::string text) {
   return {.path = std::move(path), .text = std::move(text), .kind = Field::Kind::kNotBuilt};
 }
 
-Field NotBuiltUnlessZero(std::string path, std::string text) {
-  Field field{path, "whole number", "0", std::move(text), Field::Kind::kNotBuilt};
-  field.read = [=](const YamlNode& value, JobSpec&) -> absl::Status {
-    constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
-    TESSERA_ASSIGN_OR_RETURN(const int64_t number, ReadInteger<int64_t>(path, 0, kMax, value));
-    if (number == 0) return absl::OkStatus();
-    return NotBuiltError(value.where, absl::StrCat("`", path, "` other than 0"));
-  };
-  return field;
-}
-
 Field Required(Field field) {
   field.kind = Field::Kind::kRequired;
   return field;

@@ -179,8 +179,6 @@ Field Name(std::string path, Find find, std::string text) {
 
 // A key of the design whose feature is not built: any value is refused.
 Field NotBuilt(std::string path, std::string text);
-// As NotBuilt, but 0, which means "without", is taken.
-Field NotBuiltUnlessZero(std::string path, std::string text);
 
 // The same field, without which its section is refused.
 Field Required(Field field);

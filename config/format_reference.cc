@@ -62,16 +62,18 @@ std::string SectionPage(const Section& section) {
                       "|---|---|---|---|---|\n", rows);
 }
 
+// Empty, where everything is built.
 std::string NotBuiltPage() {
-  std::string page =
-      "\n## Not built yet\n\nThese keys are known and refused by name. Where a value is given, that one "
-      "is taken.\n\n";
-  absl::StrAppend(&page, Row({"key", "taken", "meaning"}), "|---|---|---|\n");
+  std::string rows;
   for (const Field& field : Schema::Job().fields()) {
     if (field.kind != Field::Kind::kNotBuilt) continue;
-    absl::StrAppend(&page, Row({Code(field.path), Code(field.range), field.text}));
+    absl::StrAppend(&rows, Row({Code(field.path), Code(field.range), field.text}));
   }
-  return page;
+  if (rows.empty()) return "";
+  return absl::StrCat(
+      "\n## Not built yet\n\nThese keys are known and refused by name. Where a value is given, that one is "
+      "taken.\n\n",
+      Row({"key", "taken", "meaning"}), "|---|---|---|\n", rows);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "absl/types/span.h"
 #include "common/file.h"
 #include "common/status.h"
+#include "config/cluster_rules.h"
 #include "config/consistency_rules.h"
 #include "config/job_reader.h"
 #include "config/overrides.h"
@@ -70,6 +71,7 @@ absl::StatusOr<JobSpec> LoadJobText(const std::string& text, const std::string& 
   TESSERA_ASSIGN_OR_RETURN(JobSpec job, ReadJob(changed));
   if (job.train.replicas == 0) job.train.replicas = workers;
   TESSERA_RETURN_IF_ERROR(ResolveConsistency(changed, job));
+  TESSERA_RETURN_IF_ERROR(CheckCluster(changed, job));
   return job;
 }
 

@@ -88,6 +88,7 @@ struct ClusterSpec {
   int64_t shard_bytes = 512 * 1024;
   absl::Duration lease = absl::Seconds(3);
   bool shared_memory = true;
+  int32_t server_backups = 0;  // of each shard, on other servers; less than servers
 };
 
 // Where and how often the run is saved.

@@ -353,7 +353,10 @@ std::vector<Field> Fields() {
       Bool("cluster.shared_memory", In(&JobSpec::cluster, &ClusterSpec::shared_memory),
            "Tensors go through shared memory between processes of one machine and user, which find that out "
            "by themselves; all others, and with `false` everybody, use TCP."),
-      NotBuiltUnlessZero("cluster.server_backups", "Copies of every shard on other servers."),
+      Integer("cluster.server_backups", In(&JobSpec::cluster, &ClusterSpec::server_backups), 0, 8,
+              "Other servers that hold each shard too. So many may die, and training goes on where it was; "
+              "with 0 a dead server sends it back to the newest checkpoint. Less than `servers`; not with "
+              "`dc_adaptive`."),
 
       CheckpointDir(),
       CheckpointEvery(),

@@ -16,10 +16,28 @@ bool IsPlainName(const std::string& name) {
          name.find('\0') == std::string::npos && name != "." && name != "..";
 }
 
-bool HasAll(const wire::CheckpointFile& file, absl::Span<const ShardId> held) {
+std::vector<ShardId> ShardsOf(const wire::CheckpointFile& file) {
   std::vector<ShardId> shards(file.shards().begin(), file.shards().end());
   std::sort(shards.begin(), shards.end());
-  return std::equal(shards.begin(), shards.end(), held.begin(), held.end());
+  return shards;
+}
+
+// Some of `held`, each once; none only of nothing.
+bool HasSomeOf(absl::Span<const ShardId> held, const wire::CheckpointFile& file) {
+  const std::vector<ShardId> shards = ShardsOf(file);
+  return std::adjacent_find(shards.begin(), shards.end()) == shards.end() &&
+         std::includes(held.begin(), held.end(), shards.begin(), shards.end()) &&
+         shards.empty() == held.empty();
+}
+
+bool HasAllOf(const wire::CheckpointFile& other, const wire::CheckpointFile& file) {
+  const std::vector<ShardId> shards = ShardsOf(file), wanted = ShardsOf(other);
+  return std::includes(shards.begin(), shards.end(), wanted.begin(), wanted.end());
+}
+
+bool HaveCommon(const wire::CheckpointFile& a, const wire::CheckpointFile& b) {
+  return std::find_first_of(a.shards().begin(), a.shards().end(), b.shards().begin(), b.shards().end()) !=
+         a.shards().end();
 }
 
 // Bounds what is remembered.
@@ -33,7 +51,7 @@ void Remember(Clock clock, std::set<Clock>* clocks) {
 absl::StatusOr<bool> CheckpointTracker::AddPart(Clock clock, const wire::CheckpointFile& file,
                                                 absl::Span<const ShardId> held) {
   if (clock < 1 || clock > options_.total_steps || file.bytes() < 0 || !IsPlainName(file.name()) ||
-      file.sha256().size() != kSha256Bytes || !HasAll(file, held)) {
+      file.sha256().size() != kSha256Bytes || !HasSomeOf(held, file)) {
     return absl::InvalidArgumentError(absl::StrCat("reports a part of a checkpoint at clock ", clock, ", `",
                                                    PrintableLine(file.name().substr(0, kMostNameBytes)),
                                                    "` of ", file.bytes(), " bytes with ", file.shards_size(),
@@ -41,9 +59,17 @@ absl::StatusOr<bool> CheckpointTracker::AddPart(Clock clock, const wire::Checkpo
   }
   if (failed_.count(clock) > 0 || finished_.count(clock) > 0 || held.empty()) return false;
   std::vector<wire::CheckpointFile>& files = under_way_[clock];
+  std::vector<wire::CheckpointFile> others;
   for (const wire::CheckpointFile& known : files) {
-    if (known.shards(0) == file.shards(0)) return false;
+    if (HasAllOf(file, known)) return false;
+    if (!HaveCommon(file, known)) {
+      others.push_back(known);
+    } else if (!HasAllOf(known, file)) {
+      return absl::AbortedError(absl::StrCat("`", file.name(), "` and `", known.name(),
+                                             "` have a shard in common, after a takeover, and others not"));
+    }
   }
+  files = std::move(others);
   files.push_back(file);
   MarkIfWhole(clock);
   if (under_way_.size() > kMostUnderWay) under_way_.erase(under_way_.begin());
@@ -82,6 +108,12 @@ absl::StatusOr<Clock> CheckpointTracker::Request(Clock largest, Clock lead) {
   }
   tries_ = 0;
   return requested_clock_ = largest + lead;
+}
+
+void CheckpointTracker::OnTakeover(Clock largest, Clock lead) {
+  if (requested_clock_ == 0 || requested_clock_ > largest) return;
+  requested_clock_ = 0;
+  Request(largest, lead).IgnoreError();
 }
 
 void CheckpointTracker::RequestIfDue(absl::Time now, Clock largest, Clock lead) {

@@ -39,9 +39,12 @@ class CheckpointTracker {
 
   explicit CheckpointTracker(const CheckpointTrackerOptions& options) : options_(options) {}
 
-  // A server that holds `held` has written `file` at `clock`. Returns whether that is news. Once its shards
-  // and those of others are all there, the checkpoint is whole. Errors: kInvalidArgument, `clock` is outside
-  // the job, `file` has no plain name, no SHA-256, or other shards than all of `held`.
+  // A server that is or was the primary of `held`, ascending, has written `file` at `clock`, with any of
+  // those shards. Returns whether that is news. Once all shards are there, each in one file, the checkpoint
+  // is whole: after a takeover a part may have what another one has, which it then takes the place of, or
+  // adds nothing to. Errors: kInvalidArgument, `clock` is outside the job, `file` has no plain name, no
+  // SHA-256, no shards or another than `held`; kAborted, no whole can be made of it and the parts that are
+  // there.
   absl::StatusOr<bool> AddPart(Clock clock, const wire::CheckpointFile& file, absl::Span<const ShardId> held);
 
   // A server could not write its part: `clock` has no checkpoint. True: that is news, and nobody tries again;
@@ -54,6 +57,9 @@ class CheckpointTracker {
   absl::StatusOr<Clock> Request(Clock largest, Clock lead);
   // For servers to be told of; 0: none.
   Clock requested_clock() const { return requested_clock_; }
+  // Shards were taken over: if somebody had passed the clock that was asked for, the heirs may have, without
+  // saving theirs; so it is asked for again, `lead` beyond `largest`.
+  void OnTakeover(Clock largest, Clock lead);
   // As Request, if it is time to.
   void RequestIfDue(absl::Time now, Clock largest, Clock lead);
 

@@ -1,8 +1,11 @@
 #include "coordinator/cluster_plan.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "absl/strings/str_cat.h"
+#include "common/check.h"
 #include "coordinator/placement.h"
 
 namespace tessera {
@@ -15,6 +18,20 @@ bool IsAlive(const Membership& members, int32_t id) {
 
 bool HasAdopted(const Membership& members, int32_t id, int64_t term) {
   return IsAlive(members, id) && members.Find(id)->adopted_term == term;
+}
+
+// No server is twice in `map`, or holds a shard in two ways.
+bool HoldsInOneWay(const wire::ClusterMap& map, size_t shards) {
+  std::set<int32_t> ids;
+  return std::all_of(map.servers().begin(), map.servers().end(), [&](const wire::ServerEntry& server) {
+    std::set<ShardId> held;
+    for (const auto* list : {&server.shards(), &server.backups(), &server.copies()}) {
+      for (const ShardId shard : *list) {
+        if (shard < 0 || static_cast<size_t>(shard) >= shards || !held.insert(shard).second) return false;
+      }
+    }
+    return ids.insert(server.node_id()).second;
+  });
 }
 
 // Each of 0..count-1 exactly once over `entries`.
@@ -34,9 +51,14 @@ bool CoversOnce(const Entries& entries, size_t count, const IdsOf& ids_of) {
 
 }  // namespace
 
+bool IsServerAlive(const Membership& members, int32_t id) {
+  return IsAlive(members, id) && members.Find(id)->introduction.role == NodeRole::kServer;
+}
+
 bool ServersStand(const wire::ClusterMap& map, const Membership& members) {
-  return std::all_of(map.servers().begin(), map.servers().end(),
-                     [&](const wire::ServerEntry& server) { return IsAlive(members, server.node_id()); });
+  return std::all_of(map.servers().begin(), map.servers().end(), [&](const wire::ServerEntry& server) {
+    return IsServerAlive(members, server.node_id());
+  });
 }
 
 bool WorkersStand(const wire::ClusterMap& map, const Membership& members) {
@@ -59,20 +81,50 @@ bool AllHaveAdopted(const wire::ClusterMap& map, const Membership& members) {
          });
 }
 
-void PlaceOnServers(const Membership& members, const ShardLayout& layout, int32_t most,
-                    wire::ClusterMap* map) {
+std::vector<const Node*> StayingServers(const Membership& members) {
   std::vector<const Node*> servers = members.AliveOf(NodeRole::kServer);
-  servers.resize(std::min(servers.size(), static_cast<size_t>(most)));
-  const auto shards = PlaceShards(layout, static_cast<int32_t>(servers.size()));
+  servers.erase(
+      std::remove_if(servers.begin(), servers.end(), [](const Node* node) { return node->draining; }),
+      servers.end());
+  return servers;
+}
+
+void PlanToMap(const ShardPlan& plan, const ShardLayout& layout, const Membership& members,
+               wire::ClusterMap* map) {
+  const std::vector<int32_t> planned = plan.servers();
   map->clear_servers();
-  for (size_t i = 0; i < servers.size(); ++i) {
+  std::map<int32_t, wire::ServerEntry*> entries;
+  for (const Node* node : members.AliveOf(NodeRole::kServer)) {
+    if (!std::binary_search(planned.begin(), planned.end(), node->id)) continue;
     wire::ServerEntry* const entry = map->add_servers();
-    entry->set_index(servers[i]->index);
-    entry->set_node_id(servers[i]->id);
-    entry->set_address(servers[i]->introduction.address);
-    entry->set_incarnation(servers[i]->introduction.incarnation);
-    entry->mutable_shards()->Assign(shards[i].begin(), shards[i].end());
+    entry->set_index(node->index);
+    entry->set_node_id(node->id);
+    entry->set_address(node->introduction.address);
+    entry->set_incarnation(node->introduction.incarnation);
+    entries[node->id] = entry;
   }
+  TESSERA_CHECK(entries.size() == planned.size());
+  for (const Shard& shard : layout.shards()) {
+    const ShardPlan::Holders& holders = plan.holders(shard.id);
+    entries.at(holders.primary)->add_shards(shard.id);
+    for (const int32_t backup : holders.backups) entries.at(backup)->add_backups(shard.id);
+    for (const int32_t copy : holders.copies) entries.at(copy)->add_copies(shard.id);
+  }
+}
+
+std::vector<ShardPlan::Holders> HoldersOf(const wire::ClusterMap& map, const ShardLayout& layout) {
+  std::vector<const wire::ServerEntry*> servers;
+  for (const wire::ServerEntry& server : map.servers()) servers.push_back(&server);
+  std::sort(servers.begin(), servers.end(), [](const wire::ServerEntry* a, const wire::ServerEntry* b) {
+    return a->node_id() < b->node_id();
+  });
+  std::vector<ShardPlan::Holders> holders(layout.shards().size());
+  for (const wire::ServerEntry* server : servers) {
+    for (const ShardId shard : server->shards()) holders[shard].primary = server->node_id();
+    for (const ShardId shard : server->backups()) holders[shard].backups.push_back(server->node_id());
+    for (const ShardId shard : server->copies()) holders[shard].copies.push_back(server->node_id());
+  }
+  return holders;
 }
 
 void SpreadOverWorkers(const Membership& members, int32_t replicas, wire::ClusterMap* map) {
@@ -118,8 +170,9 @@ std::vector<ReplicaId> TakenOver(const wire::WorkerEntry& worker, const wire::Cl
 absl::Status CheckMap(const wire::ClusterMap& map, const ShardLayout& layout, int32_t replicas) {
   const auto shards_of = [](const wire::ServerEntry& server) { return server.shards(); };
   const auto replicas_of = [](const wire::WorkerEntry& worker) { return worker.replicas(); };
-  if (!CoversOnce(map.servers(), layout.shards().size(), shards_of)) {
-    return absl::DataLossError(absl::StrCat("a map of other shards than the job's ", layout.shards().size()));
+  const size_t shards = layout.shards().size();
+  if (!CoversOnce(map.servers(), shards, shards_of) || !HoldsInOneWay(map, shards)) {
+    return absl::DataLossError(absl::StrCat("a map of other shards than the job's ", shards));
   }
   if (!CoversOnce(map.workers(), replicas, replicas_of)) {
     return absl::DataLossError(absl::StrCat("a map of other replicas than the job's ", replicas));

@@ -10,10 +10,12 @@
 #include "common/shard_layout.h"
 #include "common/types.h"
 #include "coordinator/membership.h"
+#include "coordinator/shard_plan.h"
 #include "proto/coordinator_service.pb.h"
 
 namespace tessera {
 
+bool IsServerAlive(const Membership& members, int32_t id);
 // Every server that `map` names is alive: no shard is lost.
 bool ServersStand(const wire::ClusterMap& map, const Membership& members);
 // The workers that `map` names are those alive, in order of index.
@@ -22,9 +24,15 @@ bool WorkersStand(const wire::ClusterMap& map, const Membership& members);
 bool ServersHaveAdopted(const wire::ClusterMap& map, const Membership& members);
 bool AllHaveAdopted(const wire::ClusterMap& map, const Membership& members);
 
-// Fills in `map`'s servers: of those alive the first `most` in order of index hold the shards.
-void PlaceOnServers(const Membership& members, const ShardLayout& layout, int32_t most,
-                    wire::ClusterMap* map);
+// Servers alive that are not to leave, in order of index.
+std::vector<const Node*> StayingServers(const Membership& members);
+
+// Fills in `map`'s servers: those of `plan`, which is known by node ids, in order of index. All are alive.
+void PlanToMap(const ShardPlan& plan, const ShardLayout& layout, const Membership& members,
+               wire::ClusterMap* map);
+// The plan of a map that is sound (CheckMap): what it says of each shard, nobody fresh.
+std::vector<ShardPlan::Holders> HoldersOf(const wire::ClusterMap& map, const ShardLayout& layout);
+
 // Fills in `map`'s workers: all that are alive, replicas in contiguous blocks in order of index.
 void SpreadOverWorkers(const Membership& members, int32_t replicas, wire::ClusterMap* map);
 
@@ -36,7 +44,8 @@ bool Runs(const wire::WorkerEntry& worker, ReplicaId replica);
 // Of `worker`'s replicas in `map` those that it did not run in `before`.
 std::vector<ReplicaId> TakenOver(const wire::WorkerEntry& worker, const wire::ClusterMap& before);
 
-// A map from a file: every shard has one server, every replica one worker. Errors: kDataLoss.
+// A map from a file: every shard has one primary, its backups and copies are on other servers, every replica
+// has one worker. Errors: kDataLoss.
 absl::Status CheckMap(const wire::ClusterMap& map, const ShardLayout& layout, int32_t replicas);
 
 // Terms: (epoch << 32) + n, each larger than all before.

@@ -34,6 +34,7 @@ MembershipOptions MembershipOf(const JobSpec& job) {
 
 MapPlannerOptions PlannerOf(const JobSpec& job, bool resume) {
   return {.servers = job.cluster.servers,
+          .backups = job.cluster.server_backups,
           .replicas = job.train.replicas,
           .lease = job.cluster.lease,
           .resume = resume};
@@ -157,10 +158,7 @@ absl::Status JobState::Register(const wire::RegisterRequest& request, absl::Time
   }
   const Node& node = *registration->node;
   if (registration->joined) {
-    const bool is_spare = introduction.role == NodeRole::kServer && planner_.has_map() &&
-                          ServersStand(planner_.map(), membership_);
-    AddEvent({"join", node.Name(),
-              absl::StrCat(node.Describe(), " joined", is_spare ? "; spare until a server is lost" : ""), now,
+    AddEvent({"join", node.Name(), absl::StrCat(node.Describe(), " joined", UseOf(node)), now,
               node.introduction.pid});
     if (!planner_.has_map()) AdvanceMap(now);
   }
@@ -170,6 +168,16 @@ absl::Status JobState::Register(const wire::RegisterRequest& request, absl::Time
   reply->set_lease_ms(absl::ToInt64Milliseconds(plan_.job.cluster.lease));
   reply->set_heartbeat_ms(absl::ToInt64Milliseconds(heartbeat_interval()));
   return absl::OkStatus();
+}
+
+// What becomes of a node that has just joined, where that is not plain.
+std::string JobState::UseOf(const Node& node) const {
+  if (node.introduction.role != NodeRole::kServer || !planner_.has_map() ||
+      !ServersStand(planner_.map(), membership_)) {
+    return "";
+  }
+  const bool is_wanted = planner_.plan().staying() < static_cast<size_t>(plan_.job.cluster.servers);
+  return is_wanted ? "; shards move onto it" : "; spare until a server is lost";
 }
 
 int64_t JobState::TermFor(const Node& node) const {
@@ -205,6 +213,7 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
   if (planner_.has_map() && node->id < first_new_id_) resuming_ = false;
   TESSERA_RETURN_IF_ERROR(Annotate(CheckProgress(*node, request), node->Name()));
   RecordTerm(request, node);
+  RecordServer(request, node, now);
   TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request, now), node->Name()));
   node->last_seen = now;
   LogEpochs();
@@ -219,6 +228,7 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
   reply->set_next_heartbeat_ms(absl::ToInt64Milliseconds(NextHeartbeat(now)));
   if (node->introduction.role == NodeRole::kServer) {
     reply->set_checkpoint_clock(checkpoints_.requested_clock());
+    reply->set_may_leave(node->draining && IsJournaled(map_change_) && planner_.MayLeave(*node, membership_));
   }
   node->knows_end = over();
   return absl::OkStatus();
@@ -243,6 +253,22 @@ void JobState::RecordTerm(const wire::HeartbeatRequest& request, Node* node) {
   if (request.term() < node->adopted_term) return;  // late
   node->adopted_term = request.term();
   node->adopted_rewind = request.rewind();
+  if (planner_.OnAdopted(*node)) Touch();
+}
+
+void JobState::RecordServer(const wire::HeartbeatRequest& request, Node* node, absl::Time now) {
+  if (node->introduction.role != NodeRole::kServer) return;
+  if (request.term() == node->adopted_term) {
+    for (const wire::CopiedShard& copy : request.copied()) {
+      planner_.OnCopied(*node, copy.shard(), copy.node_id());
+    }
+  }
+  if (!request.draining() || node->draining || over()) return;
+  node->draining = true;
+  const bool holds = FindServer(planner_.map(), node->id) != nullptr;
+  AddEvent({"drain", node->Name(),
+            absl::StrCat(node->Describe(), " is to leave", holds ? ": what it has goes to others first" : ""),
+            now, node->introduction.pid});
 }
 
 absl::Duration JobState::NextHeartbeat(absl::Time now) const {
@@ -267,6 +293,12 @@ absl::Status JobState::CheckProgress(const Node& node, const wire::HeartbeatRequ
   }
   if (request.min_clock() < 0 || request.min_clock() > plan_.total_steps) {
     return absl::InvalidArgumentError(absl::StrCat("reports a smallest clock of ", request.min_clock()));
+  }
+  const size_t most_copies =
+      plan_.layout.shards().size() * static_cast<size_t>(planner_.map().servers_size());
+  if (static_cast<size_t>(request.copied_size()) > most_copies) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "reports ", request.copied_size(), " complete copies, more than there are shards and servers"));
   }
   std::vector<ReplicaReport> reports;
   for (const wire::ReplicaProgress& progress : request.replicas()) reports.push_back(ReportOf(progress));
@@ -388,28 +420,36 @@ absl::Status JobState::ReportExit(const wire::ReportExitRequest& request, absl::
 
 absl::Status JobState::ReportCheckpoint(const wire::ReportCheckpointRequest& request, absl::Time now) {
   TESSERA_ASSIGN_OR_RETURN(const Node* node, membership_.FindAlive(request.node_id(), request.incarnation()));
-  const wire::ServerEntry* const server = FindServer(planner_.map(), node->id);
-  if (server == nullptr || request.rewind() != rewind() || !ServersStand(planner_.map(), membership_)) {
+  const auto saves = saves_.find(node->id);
+  if (saves == saves_.end() || request.rewind() != rewind() || planner_.GoesBack(membership_)) {
     return absl::FailedPreconditionError(absl::StrCat(node->Name(), " reports a checkpoint of rewind ",
                                                       request.rewind(), "; the present one is ", rewind(),
                                                       ", or the cluster goes back"));
   }
   if (request.file().name().empty()) {
-    const bool lost = checkpoints_.AddFailure(request.clock(), LargestClock(), CheckpointLead());
-    const std::string message = absl::StrCat("the checkpoint at step ", request.clock(),
-                                             " failed: ", node->Name(), ": ", PrintableLine(request.error()));
-    if (lost) AddEvent({"checkpoint failed", node->Name(), message, now, node->introduction.pid});
+    FailCheckpoint(*node, request.clock(), request.error(), now);
     return absl::OkStatus();
   }
-  const absl::StatusOr<bool> news =
-      checkpoints_.AddPart(request.clock(), request.file(),
-                           std::vector<ShardId>(server->shards().begin(), server->shards().end()));
+  const absl::StatusOr<bool> news = checkpoints_.AddPart(
+      request.clock(), request.file(), std::vector<ShardId>(saves->second.begin(), saves->second.end()));
+  if (absl::IsAborted(news.status())) {
+    FailCheckpoint(*node, request.clock(), news.status().message(), now);
+    return absl::OkStatus();
+  }
   if (!news.ok()) return Annotate(news.status(), node->Name());
   if (*news) {
     Touch();
     report_change_ = changes_;
   }
   return AnswerOnceJournaled();
+}
+
+void JobState::FailCheckpoint(const Node& node, Clock clock, absl::string_view why, absl::Time now) {
+  if (!checkpoints_.AddFailure(clock, LargestClock(), CheckpointLead())) return;
+  AddEvent(
+      {"checkpoint failed", node.Name(),
+       absl::StrCat("the checkpoint at step ", clock, " failed: ", node.Name(), ": ", PrintableLine(why)),
+       now, node.introduction.pid});
 }
 
 absl::Status JobState::TakeCheckpoint(wire::TakeCheckpointReply* reply) {
@@ -502,7 +542,11 @@ void JobState::Tick(absl::Time now) {
 void JobState::AdvanceMap(absl::Time now) {
   if (over()) return;
   const auto change = planner_.Advance(membership_, phase() != JobPhase::kFinishing, now);
-  if (change.has_value()) OnMap(*change, now);
+  if (change.has_value()) {
+    OnMap(*change, now);
+  } else if (planner_.plan().IsQuiet() && AllHaveAdopted(planner_.map(), membership_)) {
+    TellMoves(now);
+  }
   if (planner_.waiting() == waiting_) return;
   waiting_ = planner_.waiting();
   if (!planner_.parked()) return;
@@ -513,7 +557,12 @@ void JobState::AdvanceMap(absl::Time now) {
 void JobState::OnMap(const MapPlanner::Change& change, absl::Time now) {
   if (change.first) OnStart(change, now);
   if (change.rewound) OnRewind(change, now);
-  if (!change.first && !change.rewound) OnTakeovers(change.before, now);
+  if (!change.first && !change.rewound) {
+    OnShards(change.before, now);
+    OnTakeovers(change.before, now);
+  }
+  NotePrimaries(/*anew=*/change.first || change.rewound);
+  WarnOfFewBackups(now);
   if (disruption_.has_value()) disruption_->step = progress_.MinClock();
   Touch();
   map_change_ = changes_;
@@ -542,6 +591,7 @@ void JobState::OnStart(const MapPlanner::Change& change, absl::Time now) {
 }
 
 void JobState::OnRewind(const MapPlanner::Change& change, absl::Time now) {
+  moves_ = MoveTally();
   const Clock lost = progress_.Rewind(change.clock);
   counters_.Rewind();
   checkpoints_.Rewind(change.clock, CheckpointLead());
@@ -558,6 +608,48 @@ void JobState::OnRewind(const MapPlanner::Change& change, absl::Time now) {
             absl::StrCat("training goes back to ", to, "; ", Plural(static_cast<size_t>(lost), "step"),
                          " to be done again by ", Plural(planner_.map().servers_size(), "server"), " and ",
                          Plural(planner_.map().workers_size(), "worker")),
+            now, 0});
+}
+
+// What a server has saved as a primary it may report when it is none any more.
+void JobState::NotePrimaries(bool anew) {
+  if (anew) saves_.clear();
+  for (const wire::ServerEntry& server : planner_.map().servers()) {
+    saves_[server.node_id()].insert(server.shards().begin(), server.shards().end());
+  }
+}
+
+void JobState::OnShards(const wire::ClusterMap& before, absl::Time now) {
+  const std::vector<ShardTakeover> takeovers = TakeoversOf(before, planner_.map(), plan_.layout, membership_);
+  if (!takeovers.empty()) checkpoints_.OnTakeover(LargestClock(), CheckpointLead());
+  for (const ShardTakeover& takeover : takeovers) {
+    const Node* const heir = membership_.Find(takeover.to);
+    const Node* const lost = membership_.Find(takeover.from);
+    AddEvent({"takeover", heir->Name(),
+              absl::StrCat(heir->Describe(), " takes over ", ShardsText(takeover.shards, takeover.bytes),
+                           lost == nullptr ? ""
+                                           : absl::StrCat(", from ", lost->Name(), ", last heard of ",
+                                                          Seconds(now - lost->last_seen), " ago")),
+              now, heir->introduction.pid});
+  }
+  moves_.Add(before, planner_.map(), plan_.layout, membership_, now);
+}
+
+void JobState::TellMoves(absl::Time now) {
+  const std::optional<std::string> moves = moves_.Take(now);
+  if (moves.has_value()) AddEvent({"moved", plan_.job.name, *moves, now, 0});
+}
+
+void JobState::WarnOfFewBackups(absl::Time now) {
+  const auto wanted = static_cast<size_t>(plan_.job.cluster.server_backups);
+  const size_t possible = planner_.plan().BackupsWanted();
+  const bool is_news = possible < std::min(possible_backups_, wanted);
+  possible_backups_ = possible;
+  if (!is_news) return;
+  AddEvent({"warning", plan_.job.name,
+            absl::StrCat("too few servers: shards have ", possible, " of ", Plural(wanted, "backup"), " on ",
+                         Plural(planner_.plan().staying(), "server"),
+                         "; where they have none, the next server lost ", "is a way back to a checkpoint"),
             now, 0});
 }
 

@@ -8,8 +8,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,7 @@
 #include "coordinator/model_collector.h"
 #include "coordinator/replica_rates.h"
 #include "coordinator/run_summary.h"
+#include "coordinator/shard_changes.h"
 #include "coordinator/work_counters.h"
 #include "job/job_plan.h"
 #include "proto/coordinator_service.pb.h"
@@ -132,12 +135,14 @@ class JobState {
 
   absl::Status CheckTerm(const wire::HeartbeatRequest& request) const;
   void RecordTerm(const wire::HeartbeatRequest& request, Node* node);
+  void RecordServer(const wire::HeartbeatRequest& request, Node* node, absl::Time now);
   absl::Status RecordProgress(const Node& node, const wire::HeartbeatRequest& request, absl::Time now);
   absl::Status CheckProgress(const Node& node, const wire::HeartbeatRequest& request) const;
   void NoticeProgress(Clock before, absl::Time now);
   void FinishTrainingIfComplete(absl::Time now);
   void LogEpochs();
 
+  std::string UseOf(const Node& node) const;
   // The term that `node` may be told of.
   int64_t TermFor(const Node& node) const;
   bool MayAdopt(const Node& node) const;
@@ -149,6 +154,10 @@ class JobState {
   void OnStart(const MapPlanner::Change& change, absl::Time now);
   void OnRewind(const MapPlanner::Change& change, absl::Time now);
   void OnTakeovers(const wire::ClusterMap& before, absl::Time now);
+  void OnShards(const wire::ClusterMap& before, absl::Time now);
+  void NotePrimaries(bool anew);
+  void TellMoves(absl::Time now);
+  void WarnOfFewBackups(absl::Time now);
   void WarnOfIdleWorkers(absl::Time now);
 
   bool IsNeeded(const Node& node) const;
@@ -156,6 +165,8 @@ class JobState {
   void OnLeave(const Node& node, absl::Time now);
   void OnGone(const Node& node, absl::Time now);
   bool SomebodyRuns() const;
+  // There is no checkpoint at `clock`, as `node` has found out.
+  void FailCheckpoint(const Node& node, Clock clock, absl::string_view why, absl::Time now);
   Clock LargestClock() const;
   Clock CheckpointLead() const;
 
@@ -164,6 +175,7 @@ class JobState {
   std::vector<double> ReplicaImagesPerSecond() const;
   int64_t RecomputedSteps() const;
   void FillNode(const Node& node, absl::Time now, wire::NodeStatus* status) const;
+  void FillBackups(wire::JobStatus* status) const;
   void FillReplicas(wire::JobStatus* status) const;
   void FillStaleness(wire::JobStatus* status) const;
   void FillEpochsAndEvents(wire::JobStatus* status) const;
@@ -188,7 +200,10 @@ class JobState {
   std::string waiting_;        // that was told of
   std::optional<Disruption> disruption_;
   absl::Time progress_seen_;  // when the slowest replica's clock last grew
-  Clock servers_clock_ = 0;   // the largest that a server reports
+  MoveTally moves_;
+  std::map<int32_t, std::set<ShardId>> saves_;  // by node: shards it was the primary of, in this rewind
+  size_t possible_backups_ = SIZE_MAX;          // in the newest map
+  Clock servers_clock_ = 0;                     // the largest that a server reports
   std::optional<Clock> resumed_from_;
   bool resuming_ = false;      // the next start or rewind is where a resumed run goes on
   int32_t first_new_id_ = 0;   // nodes below are the journal's

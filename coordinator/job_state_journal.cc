@@ -62,6 +62,7 @@ void JobState::NodesToJournal(wire::JournalState* journal) const {
     out->set_pid(node.introduction.pid);
     out->set_incarnation(node.introduction.incarnation);
     out->set_fingerprint(node.introduction.fingerprint);
+    out->set_draining(node.draining);
   }
 }
 
@@ -77,6 +78,7 @@ absl::Status JobState::FromJournal(const std::string& bytes, absl::Time now) {
   TESSERA_RETURN_IF_ERROR(Annotate(planner_.FromJournal(journal), "journal"));
   TESSERA_RETURN_IF_ERROR(Annotate(progress_.FromJournal(journal.progress(), now), "journal"));
   NodesFromJournal(journal, now);
+  NotePrimaries(/*anew=*/true);
   for (const wire::JournalCheckpoint& checkpoint : journal.checkpoints()) {
     checkpoints_.SetUnderWay(checkpoint.clock(), {checkpoint.files().begin(), checkpoint.files().end()});
   }
@@ -115,6 +117,7 @@ void JobState::NodesFromJournal(const wire::JournalState& journal, absl::Time no
                          .incarnation = in.incarnation(),
                          .fingerprint = in.fingerprint()};
     node.last_seen = now;
+    node.draining = in.draining();
     if (WasEnded(journal)) {
       counters_.Retire(node);
       continue;  // they have ended as they were told

@@ -91,10 +91,24 @@ void JobState::FillStatus(absl::Time now, wire::JobStatus* status) const {
   status->set_recomputed_steps(RecomputedSteps());
   status->set_checkpoint_step(checkpoint_step_);
   status->set_checkpoint_folder(checkpoint_folder_);
+  FillBackups(status);
   for (const auto& [id, node] : membership_.nodes()) FillNode(node, now, status->add_nodes());
   FillReplicas(status);
   FillStaleness(status);
   FillEpochsAndEvents(status);
+}
+
+void JobState::FillBackups(wire::JobStatus* status) const {
+  const ShardPlan& plan = planner_.plan();
+  status->set_server_backups(plan_.job.cluster.server_backups);
+  if (!planner_.has_map()) return;
+  size_t fewest = SIZE_MAX;
+  for (const Shard& shard : plan_.layout.shards()) {
+    fewest = std::min(fewest, plan.holders(shard.id).backups.size());
+  }
+  status->set_fewest_backups(static_cast<int32_t>(fewest));
+  status->set_copying(plan.CopiesUnderWay());
+  status->set_moving(plan.MovesUnderWay());
 }
 
 void JobState::FillReplicas(wire::JobStatus* status) const {
@@ -155,12 +169,19 @@ void JobState::FillNode(const Node& node, absl::Time now, wire::NodeStatus* stat
     *status->mutable_replicas() = worker->replicas();
     status->set_idle(worker->replicas().empty());
   }
+  status->set_draining(node.draining);
   const wire::ServerEntry* const server = FindServer(planner_.map(), node.id);
   if (server == nullptr) return;
-  int64_t bytes = 0;
-  for (const ShardId shard : server->shards()) bytes += plan_.layout.shards()[shard].bytes();
+  const auto bytes_of = [&](const auto& shards) {
+    int64_t bytes = 0;
+    for (const ShardId shard : shards) bytes += plan_.layout.shards()[shard].bytes();
+    return bytes;
+  };
   status->set_shards(server->shards_size());
-  status->set_shard_bytes(bytes);
+  status->set_shard_bytes(bytes_of(server->shards()));
+  status->set_backups(server->backups_size());
+  status->set_backup_bytes(bytes_of(server->backups()));
+  status->set_copies(server->copies_size());
 }
 
 }  // namespace tessera

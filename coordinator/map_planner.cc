@@ -9,26 +9,100 @@
 namespace tessera {
 
 MapPlanner::MapPlanner(const MapPlannerOptions& options, ShardLayout layout, wire::ClusterMap base)
-    : options_(options), layout_(std::move(layout)), base_(std::move(base)), restoring_(options.resume) {}
+    : options_(options),
+      layout_(std::move(layout)),
+      base_(std::move(base)),
+      plan_(layout_, options.backups),
+      restoring_(options.resume) {}
 
 std::optional<MapPlanner::Change> MapPlanner::Advance(const Membership& members, bool training,
                                                       absl::Time now) {
   if (!has_map()) return Start(members);
-  if (go_back_ || !ServersStand(map_, members)) return GoBack(members, now);
+  if (!go_back_ && !ServersStand(map_, members)) {
+    std::optional<ShardPlan> heirs = WithoutTheDead(members);
+    if (heirs.has_value()) return MakeMap(members, *std::move(heirs), training, /*rewound=*/false);
+    go_back_ = true;
+  }
+  if (go_back_) return GoBack(members, now);
   Park("", false);
-  if (!training || (WorkersStand(map_, members) && !make_anew_)) return std::nullopt;
-  return MakeMap(members, /*rewound=*/false);
+  if (!training) return std::nullopt;
+  std::optional<ShardPlan> next;
+  if (AllHaveAdopted(map_, members)) next = NextStep(members);
+  if (!next.has_value() && WorkersStand(map_, members)) return std::nullopt;
+  return MakeMap(members, next.value_or(plan_), /*spread=*/true, /*rewound=*/false);
 }
 
 std::optional<MapPlanner::Change> MapPlanner::Start(const Membership& members) {
   if (!members.complete() || restore_wanted()) return std::nullopt;
-  return MakeMap(members, /*rewound=*/false);
+  // Those that are to leave do so first.
+  if (StayingServers(members).size() < static_cast<size_t>(options_.servers)) return std::nullopt;
+  return MakeMap(members, NewPlan(members), /*spread=*/true, /*rewound=*/false);
+}
+
+ShardPlan MapPlanner::NewPlan(const Membership& members) const {
+  ShardPlan plan(layout_, options_.backups);
+  size_t room = static_cast<size_t>(options_.servers);
+  for (const Node* node : StayingServers(members)) {
+    if (room == 0) break;
+    plan.Add(node->id);
+    --room;
+  }
+  plan.Place(plan.servers().size());
+  return plan;
+}
+
+std::optional<ShardPlan> MapPlanner::WithoutTheDead(const Membership& members) const {
+  ShardPlan plan = plan_;
+  for (const int32_t server : plan_.servers()) {
+    if (IsServerAlive(members, server)) continue;
+    if (!plan.Remove(server).lost.empty()) return std::nullopt;
+  }
+  return plan;
+}
+
+std::optional<ShardPlan> MapPlanner::NextStep(const Membership& members) const {
+  ShardPlan plan = plan_;
+  const std::vector<const Node*> staying = StayingServers(members);
+  for (const int32_t server : plan_.servers()) {
+    if (members.Find(server)->draining && !staying.empty()) plan.Drain(server);
+  }
+  for (const Node* node : staying) {
+    if (plan.staying() < static_cast<size_t>(options_.servers)) plan.Add(node->id);
+  }
+  for (const auto& [shard, server] : copied_) plan.OnCopied(shard, server);
+  while (plan.Advance()) {
+  }
+  for (const int32_t server : plan_.servers()) {
+    if (members.Find(server)->draining && plan.IsEmpty(server)) plan.Remove(server);
+  }
+  if (plan == plan_) return std::nullopt;
+  return plan;
+}
+
+void MapPlanner::OnCopied(const Node& node, ShardId shard, int32_t server) {
+  if (!has_map() || node.adopted_term != map_.term()) return;
+  if (shard < 0 || static_cast<size_t>(shard) >= layout_.shards().size()) return;
+  const ShardPlan::Holders& holders = plan_.holders(shard);
+  const bool is_copy = std::binary_search(holders.copies.begin(), holders.copies.end(), server);
+  if (holders.primary == node.id && is_copy) copied_.emplace(shard, server);
+}
+
+bool MapPlanner::OnAdopted(const Node& node) {
+  return has_map() && node.adopted_term == map_.term() && plan_.OnAdopted(node.id);
+}
+
+bool MapPlanner::MayLeave(const Node& node, const Membership& members) const {
+  return FindServer(map_, node.id) == nullptr || StayingServers(members).empty();
+}
+
+bool MapPlanner::GoesBack(const Membership& members) const {
+  return go_back_ || (!ServersStand(map_, members) && !WithoutTheDead(members).has_value());
 }
 
 std::optional<MapPlanner::Change> MapPlanner::GoBack(const Membership& members, absl::Time now) {
   go_back_ = true;
   restoring_ = true;
-  const int32_t servers = members.NumAlive(NodeRole::kServer);
+  const auto servers = static_cast<int32_t>(StayingServers(members).size());
   if (servers == 0) {
     wait_from_ = absl::InfiniteFuture();
     Park("waiting for a server", true);
@@ -44,20 +118,21 @@ std::optional<MapPlanner::Change> MapPlanner::GoBack(const Membership& members, 
     Park("waiting for the newest checkpoint to be found", false);
     return std::nullopt;
   }
-  return MakeMap(members, /*rewound=*/true);
+  return MakeMap(members, NewPlan(members), /*spread=*/true, /*rewound=*/true);
 }
 
-std::optional<MapPlanner::Change> MapPlanner::MakeMap(const Membership& members, bool rewound) {
-  if (members.NumAlive(NodeRole::kWorker) == 0) {
+std::optional<MapPlanner::Change> MapPlanner::MakeMap(const Membership& members, ShardPlan plan, bool spread,
+                                                      bool rewound) {
+  if (spread && members.NumAlive(NodeRole::kWorker) == 0) {
     Park("waiting for a worker", true);
     return std::nullopt;
   }
   Change change{.before = map_, .first = !has_map(), .rewound = rewound};
   wire::ClusterMap next = change.first ? base_ : map_;
   next.set_term(terms_.Next());
-  SpreadOverWorkers(members, options_.replicas, &next);
+  if (spread) SpreadOverWorkers(members, options_.replicas, &next);
+  PlanToMap(plan, layout_, members, &next);
   if (rewound || change.first) {
-    PlaceOnServers(members, layout_, options_.servers, &next);
     next.clear_restore();
     if (restore_.has_value() && !restore_->folder().empty()) *next.mutable_restore() = *restore_;
     change.clock = next.restore().clock();
@@ -66,7 +141,9 @@ std::optional<MapPlanner::Change> MapPlanner::MakeMap(const Membership& members,
   }
   if (rewound || change.first) next.set_rewind(std::max(map_.rewind() + (rewound ? 1 : 0), least_rewind_));
   map_ = std::move(next);
-  make_anew_ = go_back_ = false;
+  plan_ = std::move(plan);
+  copied_.clear();
+  go_back_ = false;
   wait_from_ = absl::InfiniteFuture();
   Park("", false);
   return change;
@@ -82,10 +159,8 @@ bool MapPlanner::OnForeignTerm(int64_t term, int64_t rewind, bool is_member) {
   if (is_beyond) terms_.GoBeyond(term >> 32);
   // Every term that we ever gave is at most that of our map.
   if (!is_member || term <= map_.term()) return is_beyond;
-  const bool goes_back = has_map() && rewind > map_.rewind();
-  const bool is_news = is_beyond || !make_anew_ || (goes_back && !go_back_) || rewind >= least_rewind_;
-  make_anew_ = true;
-  go_back_ = go_back_ || goes_back;
+  const bool is_news = is_beyond || (has_map() && !go_back_) || rewind >= least_rewind_;
+  go_back_ = go_back_ || has_map();
   least_rewind_ = std::max(least_rewind_, rewind + 1);
   return is_news;
 }
@@ -101,6 +176,14 @@ void MapPlanner::ToJournal(wire::JournalState* journal) const {
   *map->mutable_servers() = map_.servers();
   *map->mutable_workers() = map_.workers();
   if (map_.has_restore()) *map->mutable_restore() = map_.restore();
+  for (const Shard& shard : layout_.shards()) {
+    const ShardPlan::Holders& holders = plan_.holders(shard.id);
+    if (holders.fresh.empty() && holders.successor == ShardPlan::kNobody) continue;
+    wire::JournalShard* const out = journal->add_shards();
+    out->set_shard(shard.id);
+    if (holders.successor != ShardPlan::kNobody) out->set_successor(holders.successor);
+    out->mutable_fresh()->Assign(holders.fresh.begin(), holders.fresh.end());
+  }
 }
 
 absl::Status MapPlanner::FromJournal(const wire::JournalState& journal) {
@@ -113,12 +196,34 @@ absl::Status MapPlanner::FromJournal(const wire::JournalState& journal) {
     TESSERA_RETURN_IF_ERROR(CheckMap(journal.map(), layout_, options_.replicas));
     map_ = base_;
     map_.MergeFrom(journal.map());
+    RestorePlan(journal);
   }
   terms_.Set(journal.epoch(), journal.n());
   terms_.GoBeyond(journal.epoch());
   least_rewind_ = journal.rewind();
   restoring_ = !has_map();  // the job may have been resumed from a checkpoint before
   return absl::OkStatus();
+}
+
+// What the journal says beyond the map counts as far as it goes with it.
+void MapPlanner::RestorePlan(const wire::JournalState& journal) {
+  std::vector<ShardPlan::Holders> holders = HoldersOf(map_, layout_);
+  for (const wire::JournalShard& more : journal.shards()) {
+    if (more.shard() < 0 || static_cast<size_t>(more.shard()) >= holders.size()) continue;
+    ShardPlan::Holders& shard = holders[more.shard()];
+    const auto is_in = [](const std::vector<int32_t>& servers, int32_t server) {
+      return std::binary_search(servers.begin(), servers.end(), server);
+    };
+    for (const int32_t backup : shard.backups) {
+      if (std::count(more.fresh().begin(), more.fresh().end(), backup) > 0) shard.fresh.push_back(backup);
+    }
+    if (is_in(shard.backups, more.successor()) || is_in(shard.copies, more.successor())) {
+      shard.successor = more.successor();
+    }
+  }
+  plan_ = ShardPlan(layout_, options_.backups);
+  for (const wire::ServerEntry& server : map_.servers()) plan_.Add(server.node_id());
+  for (const Shard& shard : layout_.shards()) plan_.Restore(shard.id, holders[shard.id]);
 }
 
 }  // namespace tessera

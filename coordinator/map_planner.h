@@ -1,14 +1,17 @@
-// The cluster's map and what it becomes when nodes come and go (docs/adr/0009-recovery.md): the first map,
-// replicas spread anew, rewinds, and what training is parked for. A pure state machine: members and times in,
-// maps out. Not thread-safe.
+// The cluster's map and what it becomes when nodes come and go (docs/adr/0009-recovery.md,
+// 0011-replication.md): the first map, replicas spread anew, takeovers, moves of shards, rewinds, and what
+// training is parked for. A pure state machine: members and times in, maps out. Not thread-safe.
 //
-// Invariants: terms only grow; in every map each shard has one server and each replica one worker, all of
-// them alive when it was made; servers change only together with the rewind.
+// Invariants: terms only grow; in every map each shard has one primary and each replica one worker, all of
+// them alive when it was made; without a rewind a shard's primary is one that has every version of it that
+// anybody may have read; while a map is not adopted by all, only a death or a worker makes another.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -16,12 +19,14 @@
 #include "common/types.h"
 #include "coordinator/cluster_plan.h"
 #include "coordinator/membership.h"
+#include "coordinator/shard_plan.h"
 #include "proto/journal.pb.h"
 
 namespace tessera {
 
 struct MapPlannerOptions {
-  int32_t servers = 1;  // that hold shards, at most
+  int32_t servers = 1;  // that hold shards, at most; more are spare
+  int32_t backups = 0;  // of each shard
   int32_t replicas = 1;
   absl::Duration lease = absl::Seconds(3);
   // The first map starts from a checkpoint too, where there is one.
@@ -37,6 +42,8 @@ class MapPlanner {
   const wire::ClusterMap& map() const { return map_; }
   bool has_map() const { return map_.term() > 0; }
   int64_t rewind() const { return map_.rewind(); }
+  // Who holds what in it, and what is on its way. Servers are known by node ids.
+  const ShardPlan& plan() const { return plan_; }
 
   struct Change {
     wire::ClusterMap before;
@@ -45,16 +52,29 @@ class MapPlanner {
     Clock clock = 0;
   };
   // Makes the next map, if it is due and can be made. The first one comes when as many nodes are there as the
-  // job wants. Later ones follow every change of the workers; without one alive training is parked. A lost
-  // server is a rewind: once the restore is known (SetRestore), and either as many servers are there as the
-  // job wants, or a lease has passed since the loss was noticed (or since the first one came after the last
-  // was lost). `training`: workers are needed; when not, only servers count.
+  // job wants. Later ones follow every change of the workers; without one alive training is parked. The
+  // shards of a server that is gone are taken over by backups. Where a shard has none it is a rewind: once
+  // the restore is known (SetRestore), and either as many servers are there as the job wants, or a lease has
+  // passed since the loss was noticed (or since the first one came after the last was lost). Once everybody
+  // has adopted the newest map, the next step is taken towards what ShardPlan wants: shards move onto servers
+  // that came and off those that drain, backups are replaced. `training`: workers are needed, and steps
+  // taken; when not, only lost servers count.
   std::optional<Change> Advance(const Membership& members, bool training, absl::Time now);
+
+  // Primary `node` says that `server` has its copy of `shard`; counted for the next step if it is so in the
+  // newest map.
+  void OnCopied(const Node& node, ShardId shard, int32_t server);
+  // `node` has adopted a map, as it says. Returns whether the journal must have that.
+  bool OnAdopted(const Node& node);
+  // A server that drains: nothing is lost with it, or nobody could take what it has.
+  bool MayLeave(const Node& node, const Membership& members) const;
 
   // What training waits for ("waiting for a worker"), or "". Until when nobody knows: Advance sees to it.
   const std::string& waiting() const { return waiting_; }
   // It waits for nodes that are not even expected: nobody is in a hurry.
   bool parked() const { return parked_; }
+  // The next map is a rewind.
+  bool GoesBack(const Membership& members) const;
 
   // Somebody is to find the newest checkpoint that is whole.
   bool restore_wanted() const { return restoring_ && !restore_.has_value(); }
@@ -64,8 +84,8 @@ class MapPlanner {
   }
 
   // A node works with a map that is newer than ours: our journal is an old copy. The next map has a higher
-  // epoch, and is made soon, with a higher rewind if the node's is. Returns whether it was. A node that is no
-  // member tells no more than the epoch.
+  // epoch. If the node is a member, it is a rewind, made soon: who holds which shard nobody knows. Returns
+  // whether it was news.
   bool OnForeignTerm(int64_t term, int64_t rewind, bool is_member);
 
   void ToJournal(wire::JournalState* journal) const;
@@ -75,22 +95,31 @@ class MapPlanner {
  private:
   std::optional<Change> Start(const Membership& members);
   std::optional<Change> GoBack(const Membership& members, absl::Time now);
-  std::optional<Change> MakeMap(const Membership& members, bool rewound);
+  // With what `plan` says of servers. `spread`: replicas are spread anew, over workers that must be there.
+  std::optional<Change> MakeMap(const Membership& members, ShardPlan plan, bool spread, bool rewound);
+  // The first map's, or a rewind's.
+  ShardPlan NewPlan(const Membership& members) const;
+  // Without the servers that are gone; nothing when they take a shard with them.
+  std::optional<ShardPlan> WithoutTheDead(const Membership& members) const;
+  // The next step; nothing when there is none.
+  std::optional<ShardPlan> NextStep(const Membership& members) const;
+  void RestorePlan(const wire::JournalState& journal);
   void Park(const std::string& waiting, bool parked);
 
   const MapPlannerOptions options_;
   const ShardLayout layout_;
   const wire::ClusterMap base_;
   wire::ClusterMap map_;
+  ShardPlan plan_;  // always what map_ says
   TermSequence terms_;
+  std::set<std::pair<ShardId, int32_t>> copied_;  // copies in map_ that are complete
   std::string waiting_;
   bool parked_ = false;
   bool restoring_ = false;
   std::optional<wire::Restore> restore_;
   absl::Time wait_from_ = absl::InfiniteFuture();  // for servers
-  bool make_anew_ = false;                         // a map, whoever is there
-  bool go_back_ = false;                           // likewise a rewind
-  int64_t least_rewind_ = 0;                       // of the next one
+  bool go_back_ = false;
+  int64_t least_rewind_ = 0;  // of the next one
 };
 
 }  // namespace tessera

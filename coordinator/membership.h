@@ -43,6 +43,7 @@ struct Node {
   bool knows_end = false;      // it has been told that the job is over
   int64_t adopted_term = 0;    // of the map that it works with, as it said; 0: none
   int64_t adopted_rewind = 0;  // of that map
+  bool draining = false;       // a server that is to leave
 
   bool alive() const { return state == State::kAlive; }
   // "server 1".

@@ -15,7 +15,9 @@ namespace tessera {
 // Something worth telling: who, what, when. The message says what was noticed after how long, and what was
 // done.
 //   join, leave, death     of a node; death also when whoever started it saw it end
-//   takeover               a worker runs replicas that it did not run before
+//   takeover               a worker runs replicas that it did not run before; a backup has a lost primary's shards
+//   drain                  a server is to leave, and waits until others have what it holds
+//   moved                  shards that were copied, or moved to another primary, while training went on
 //   rewind                 everybody began anew, from a checkpoint or the start
 //   parked                 training waits for a node, and goes on when one comes
 //   resumed                the first progress after any of these: how long training stood still

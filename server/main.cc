@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   const auto describe = [&](CLI::App* app) {
     tessera::AddCoordinatorOption(app, &options.coordinator);
     tessera::AddPatienceOption(app, &options.patience);
+    tessera::AddDrainOption(app, &options.drain_timeout);
     app->add_option("--threads", options.threads, "threads that serve the workers' streams")
         ->check(CLI::Range(1, 64))
         ->capture_default_str();

@@ -1,7 +1,9 @@
 #include "server/server_node.h"
 
+#include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -139,11 +141,17 @@ absl::Status Serve(NodeAgent* agent, const ServerParts& parts) {
 }
 
 // One incarnation, from joining to its end. kNotFound with NodeAgent::Evicted: it was declared dead.
-absl::Status LiveOnce(const NodeOptions& node, const ServerParts& parts, std::string* name) {
+absl::Status LiveOnce(const NodeOptions& node, absl::Duration drain_timeout, const ServerParts& parts,
+                      std::string* name) {
   TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<NodeAgent> agent, NodeAgent::Join(node));
   *name = agent->name();
   spdlog::info("{} listens on {}", agent->name(), node.address);
-  parts.signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
+  std::atomic<bool> drains = false;
+  parts.signals->Watch([&](int signal) {
+    const absl::Status reason = absl::CancelledError("interrupted by a signal");
+    if (signal != SIGTERM || drains.exchange(true)) return agent->Interrupt(reason);
+    agent->Drain(drain_timeout, reason);
+  });
   absl::Status status = Serve(agent.get(), parts);
   if (!NodeAgent::Evicted(status)) status = agent->Conclude(status);
   parts.signals->Watch({});
@@ -170,11 +178,11 @@ absl::Status RunServerNode(const ServerNodeOptions& options, SignalWatcher* sign
   node.faults = faults;
   node.give_up = [signals] { return signals->received() != 0; };
   std::string name = "server";
-  absl::Status status = LiveOnce(node, parts, &name);
+  absl::Status status = LiveOnce(node, options.drain_timeout, parts, &name);
   while (NodeAgent::Evicted(status) && signals->received() == 0) {
     spdlog::warn("{} drops what it has and joins again: {}", name, std::string(status.message()));
     service->Reset(absl::UnavailableError(absl::StrCat(name, " was declared dead")));
-    status = LiveOnce(node, parts, &name);
+    status = LiveOnce(node, options.drain_timeout, parts, &name);
   }
   server->Shutdown();
   if (faults != nullptr) spdlog::info("{}", faults->Summary());

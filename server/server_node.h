@@ -15,6 +15,9 @@ namespace tessera {
 struct ServerNodeOptions {
   std::string coordinator;  // host:port, several separated by commas
   absl::Duration patience = kDefaultPatience;
+  // After SIGTERM: so long others may take to get what this server holds, before it leaves anyway. A second
+  // signal, or SIGINT, ends it at once.
+  absl::Duration drain_timeout = absl::Seconds(20);
   ListenOptions listen;
   int threads = 1;         // completion queues
   FaultOptions faults;     // of its links, on purpose

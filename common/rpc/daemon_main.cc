@@ -34,6 +34,14 @@ std::string CheckDuration(const std::string& text) {
   return std::string(ParseDuration(text).status().message());
 }
 
+void AddTimeOption(CLI::App* app, const std::string& name, absl::Duration* time, const std::string& text) {
+  const auto set = [time](const std::string& value) { *time = ParseDuration(value).value_or(*time); };
+  app->add_option_function<std::string>(name, set, text)
+      ->check(CheckDuration)
+      ->type_name("TIME")
+      ->default_str(absl::FormatDuration(*time));
+}
+
 }  // namespace
 
 void AddCoordinatorOption(CLI::App* app, std::string* addresses) {
@@ -44,14 +52,14 @@ void AddCoordinatorOption(CLI::App* app, std::string* addresses) {
 }
 
 void AddPatienceOption(CLI::App* app, absl::Duration* patience) {
-  const auto set = [patience](const std::string& text) {
-    *patience = ParseDuration(text).value_or(*patience);
-  };
-  app->add_option_function<std::string>(
-         "--patience", set, "How long the coordinator may be away before this node gives up, as 30s or 10m")
-      ->check(CheckDuration)
-      ->type_name("TIME")
-      ->default_str(absl::FormatDuration(*patience));
+  AddTimeOption(app, "--patience", patience,
+                "How long the coordinator may be away before this node gives up, as 30s or 10m");
+}
+
+void AddDrainOption(CLI::App* app, absl::Duration* drain_timeout) {
+  AddTimeOption(
+      app, "--drain-timeout", drain_timeout,
+      "After SIGTERM: how long others may take to get what this node holds, before it leaves anyway");
 }
 
 void AddListenOptions(CLI::App* app, ListenOptions* options) {

@@ -29,6 +29,8 @@ void AddListenOptions(CLI::App* app, ListenOptions* options);
 void AddCoordinatorOption(CLI::App* app, std::string* addresses);
 // Adds --patience.
 void AddPatienceOption(CLI::App* app, absl::Duration* patience);
+// Adds --drain-timeout.
+void AddDrainOption(CLI::App* app, absl::Duration* drain_timeout);
 // Adds --trace.
 void AddTraceOption(CLI::App* app, std::string* path);
 // Adds --fault-loss, --fault-cut and --fault-seed, which --help does not show (common/fault/README.md).

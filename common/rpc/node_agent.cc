@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/check.h"
 #include "common/protocol.h"
 #include "common/rpc/backoff.h"
 #include "common/rpc/channel.h"
@@ -203,8 +204,9 @@ NodeAgent::Work NodeAgent::WaitForWork() {
 }
 
 absl::Time NodeAgent::HeartbeatAtLocked() const {
-  if (!poked_ || unanswered_ > 0) return next_heartbeat_;
-  return std::min(next_heartbeat_, last_heartbeat_ + kShortestInterval);
+  const absl::Time next = std::min(next_heartbeat_, drain_until_);
+  if (!poked_ || unanswered_ > 0) return next;
+  return std::min(next, last_heartbeat_ + kShortestInterval);
 }
 
 bool NodeAgent::IsNewTermLocked() const {
@@ -272,9 +274,15 @@ void NodeAgent::OnUnanswered(const absl::Status& status) {
         absl::StrCat("lost the coordinator at ", options_.coordinator, ": no answer for ",
                      absl::FormatDuration(options_.patience), " (", status.message(), ")")));
   }
+  bool is_away = false;
+  {
+    MutexLock lock(&mutex_);
+    is_away = ++unanswered_ >= kAway;
+    if (unanswered_ == kAway)
+      spdlog::warn("the coordinator at {} is away: {}", address, std::string(status.message()));
+  }
+  EndDrain(/*may_leave=*/is_away);  // nobody could take what is here
   MutexLock lock(&mutex_);
-  if (++unanswered_ == kAway)
-    spdlog::warn("the coordinator at {} is away: {}", address, std::string(status.message()));
   const absl::Duration most = std::clamp(lease_ / 3, std::min(interval_, kLongestDelay), kLongestDelay);
   const absl::Duration delay = std::min(interval_ * (1 << std::min(unanswered_ - 1, 10)), most);
   next_heartbeat_ = std::min(now + delay * Jitter(), renewed_ + options_.patience);
@@ -291,6 +299,7 @@ wire::HeartbeatRequest NodeAgent::NewHeartbeat() {
     last_heartbeat_ = absl::Now();
     request.set_term(adopted_term_);
     request.set_rewind(adopted_rewind_);
+    request.set_draining(!drain_reason_.ok());
     source = progress_source_;
   }
   if (source) source(&request);
@@ -328,6 +337,18 @@ void NodeAgent::OnReply(const wire::HeartbeatReply& reply) {
   }
   if (reply.phase() == wire::FAILED) End(absl::AbortedError(reply.message()));
   if (reply.phase() == wire::DONE || reply.phase() == wire::STOPPED) End(absl::OkStatus());
+  EndDrain(reply.may_leave());
+}
+
+void NodeAgent::EndDrain(bool may_leave) {
+  absl::Status reason;
+  {
+    MutexLock lock(&mutex_);
+    if (drain_reason_.ok() || (!may_leave && absl::Now() < drain_until_)) return;
+    if (!may_leave && !ended_) spdlog::warn("{} leaves before others have what it holds", name_);
+    reason = drain_reason_;
+  }
+  End(std::move(reason));
 }
 
 void NodeAgent::End(absl::Status status) {
@@ -344,6 +365,16 @@ void NodeAgent::End(absl::Status status) {
 }
 
 void NodeAgent::Interrupt(absl::Status reason) { End(std::move(reason)); }
+
+void NodeAgent::Drain(absl::Duration at_most, absl::Status reason) {
+  TESSERA_CHECK(!reason.ok());
+  MutexLock lock(&mutex_);
+  if (!drain_reason_.ok()) return;
+  drain_reason_ = std::move(reason);
+  drain_until_ = absl::Now() + at_most;
+  poked_ = true;
+  changed_.NotifyAll();
+}
 
 absl::Status NodeAgent::EndLocked() const {
   return end_status_.ok() ? absl::CancelledError("the job is over") : end_status_;

@@ -81,6 +81,9 @@ class NodeAgent {
   absl::Status WaitForEnd();
   // Ends the wait from this side.
   void Interrupt(absl::Status reason);
+  // As Interrupt, once the coordinator says that this node may leave: what it holds goes to others first.
+  // Where the coordinator does not answer, or does not say so for `at_most`, it is interrupted all the same.
+  void Drain(absl::Duration at_most, absl::Status reason);
 
   // Did the last heartbeat's answer say that training is parked, for want of nodes?
   bool parked();
@@ -131,6 +134,8 @@ class NodeAgent {
   absl::Status Heartbeat(bool leaving);
   wire::HeartbeatRequest NewHeartbeat();
   void OnReply(const wire::HeartbeatReply& reply);
+  // Ends a drain that is over: `may_leave`, or it has lasted too long.
+  void EndDrain(bool may_leave);
   void End(absl::Status status);
   absl::Status EndLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -176,6 +181,8 @@ class NodeAgent {
   ReportQueue reports_ ABSL_GUARDED_BY(mutex_);
   absl::Time next_report_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // earliest
   absl::Status refused_evaluation_ ABSL_GUARDED_BY(mutex_);
+  absl::Status drain_reason_ ABSL_GUARDED_BY(mutex_);  // OK: it does not drain
+  absl::Time drain_until_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status end_status_ ABSL_GUARDED_BY(mutex_);

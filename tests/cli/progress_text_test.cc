@@ -170,6 +170,28 @@ TEST(ProgressText, RecoveriesHaveALineOfTheirOwn) {
   EXPECT_THAT(StatusPage(status, kPlain), Contains(RecoveryLine(status)));
 }
 
+TEST(ProgressText, ShowsBackupsThatLackAndShardsOnTheirWay) {
+  wire::JobStatus status = RunningStatus();
+  status.set_term(3);
+  status.set_server_backups(2);
+  status.set_fewest_backups(2);
+  EXPECT_EQ(RecoveryLine(status), "");
+  status.set_fewest_backups(1);
+  status.set_copying(3);
+  status.set_moving(1);
+  EXPECT_EQ(RecoveryLine(status),
+            "shards have 1 of 2 backups  3 copies under way  1 shard on its way to another server");
+  wire::NodeStatus* const node = status.mutable_nodes(1);
+  node->set_shards(4);
+  node->set_shard_bytes(512 * 1024);
+  node->set_backups(2);
+  node->set_backup_bytes(1024 * 1024);
+  node->set_copies(1);
+  node->set_draining(true);
+  EXPECT_THAT(StatusPage(status, kPlain),
+              Contains(HasSubstr("4 shards, 512 KiB, backup of 2, 1.0 MiB, 1 being copied, leaving")));
+}
+
 TEST(ProgressText, DeadNodeWhoseNameAnotherHasIsNotShown) {
   wire::JobStatus status = RunningStatus();
   AddNode(&status, "server 1", /*alive=*/false);

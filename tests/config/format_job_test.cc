@@ -48,6 +48,7 @@ cluster:
   shard_bytes: 512KiB
   lease: 3s
   shared_memory: true
+  server_backups: 0
 checkpoint:
   every: 1 epoch
   keep: 3
@@ -77,14 +78,15 @@ TEST(FormatJob, FieldsKeepTheirValues) {
                            .staleness = 5,
                            .staleness_correction = "delay_compensated",
                            .dc_lambda = 2.5,
-                           .dc_adaptive = true,
+                           .dc_adaptive = false,
                            .lr_scaling = "none"};
   job.cluster = {.coordinator = "[::1]:0",
                  .servers = 3,
                  .workers = 4,
                  .shard_bytes = 1000,
                  .lease = absl::Milliseconds(1500),
-                 .shared_memory = false};
+                 .shared_memory = false,
+                 .server_backups = 2};
   job.checkpoint = {.dir = "/mnt/all see", .unit = CheckpointSpec::Unit::kSteps, .count = 200, .keep = 7};
   job.device = {.kind = "cpu", .threads = 2};
   const std::string text = FormatJob(job);
@@ -98,7 +100,7 @@ TEST(FormatJob, FieldsKeepTheirValues) {
                            "clip_norm: 0.1",
                            "mode: ssp, group: 1, staleness: 5",
                            "staleness_correction: delay_compensated",
-                           "dc_lambda: 2.5, dc_adaptive: true, lr_scaling: none",
+                           "dc_lambda: 2.5, dc_adaptive: false, lr_scaling: none",
                            "batch_size: 3",
                            "epochs: 5",
                            "schedule: {name: cosine, warmup: 1 epoch}",
@@ -107,6 +109,7 @@ TEST(FormatJob, FieldsKeepTheirValues) {
                            "workers: 4",
                            "shard_bytes: 1KB",
                            "lease: 1.5s",
+                           "server_backups: 2",
                            "dir: /mnt/all see",
                            "every: 200 steps",
                            "keep: 7",
@@ -119,6 +122,7 @@ TEST(FormatJob, FieldsKeepTheirValues) {
   EXPECT_EQ(again.cluster.coordinator, "[::1]:0");
   EXPECT_EQ(again.cluster.lease, job.cluster.lease);
   EXPECT_FALSE(again.cluster.shared_memory);
+  EXPECT_EQ(again.cluster.server_backups, 2);
   ExpectRoundTrip(job);
 }
 

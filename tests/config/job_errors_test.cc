@@ -192,18 +192,38 @@ TEST(JobErrors, NamesAndAddressesAreChecked) {
 }
 
 TEST(JobErrors, WhatIsNotBuiltIsRefusedByName) {
-  EXPECT_EQ(ErrorOfLine("cluster: { server_backups: 1 }"),
-            "bad.yaml:7:28: `cluster.server_backups` other than 0 is not built yet");
   for (const char* device : {"cuda", "cuda:0", "auto"}) {
     EXPECT_EQ(ErrorOfLine(std::string("device: ") + device),
               std::string("bad.yaml:7:9: `device.kind: ") + device + "` is not built yet");
   }
 }
 
-TEST(JobErrors, NumberThatMustBeZeroIsANumber) {
+TEST(JobErrors, ServerBackupsAreFewerThanServers) {
+  EXPECT_EQ(
+      ErrorOfLine("cluster: { servers: 2, server_backups: 2 }"),
+      "bad.yaml:7:40: `cluster.server_backups` is 2, but a shard and its backups are on different servers, "
+      "and `cluster.servers` is 2: it must be less, or take at least 3 servers");
+  EXPECT_EQ(ErrorOfLine("cluster: { servers: 2, server_backups: 1 }"), "loaded");
+  EXPECT_EQ(ErrorOfLine("cluster: { servers: 1, server_backups: 0 }"), "loaded");
+  EXPECT_EQ(
+      ErrorOf(SmallJobWith("cluster: { servers: 3, server_backups: 1 }"), {{"cluster.servers", "1"}}),
+      "bad.yaml:7:40: `cluster.server_backups` is 1, but a shard and its backups are on different servers, "
+      "and `cluster.servers` is 1: it must be less, or take at least 2 servers");
+  EXPECT_EQ(ErrorOfLine("cluster: { servers: 20, server_backups: 9 }"),
+            "bad.yaml:7:41: `cluster.server_backups` is `9`, it must be from 0 to 8");
   EXPECT_THAT(ErrorOfLine("cluster: { server_backups: none }"),
               HasSubstr("takes a whole number, found `none`"));
   EXPECT_THAT(ErrorOfLine("cluster: { server_backups: -1 }"), HasSubstr("it must be from 0"));
+}
+
+TEST(JobErrors, ServerBackupsDoNotGoWithAStateThatTheyDoNotHave) {
+  const std::string cluster = "cluster: { servers: 2, server_backups: 1 }";
+  const std::string compensated =
+      "  consistency: { mode: async, staleness_correction: delay_compensated, dc_adaptive: ";
+  EXPECT_EQ(ErrorOf(SmallJobWith(compensated + "true }\n" + cluster)),
+            "bad.yaml:8:40: `cluster.server_backups` is 1, but `train.consistency.dc_adaptive` keeps a mean "
+            "square that backups do not have: leave one of them out");
+  EXPECT_EQ(ErrorOf(SmallJobWith(compensated + "false }\n" + cluster)), "loaded");
 }
 
 TEST(JobErrors, UnknownWordNamesTheNearest) {
@@ -244,8 +264,8 @@ TEST(JobErrors, OverridesStandAtTheirKey) {
               StartsWith("--set tarin.epochs: unknown key `tarin`; did you mean `train`?"));
   EXPECT_EQ(ErrorOf(kSmallJob, {{"data.test.path", "/x"}}),
             "--set data.test.path: missing `format` in `data.test`");
-  EXPECT_EQ(ErrorOf(kSmallJob, {{"cluster.server_backups", "1"}}),
-            "--set cluster.server_backups: `cluster.server_backups` other than 0 is not built yet");
+  EXPECT_THAT(ErrorOf(kSmallJob, {{"cluster.server_backups", "1"}}),
+              StartsWith("--set cluster.server_backups: `cluster.server_backups` is 1, but a shard"));
   EXPECT_EQ(ErrorOf(kSmallJob, {{"job.name", "[a"}}),
             "--set job.name: not YAML: end of sequence flow not found");
 }

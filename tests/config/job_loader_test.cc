@@ -66,9 +66,9 @@ train:
   schedule: { name: cosine, warmup: 100 steps }
   clip_norm: 2.5
   consistency: { mode: grouped, group: 1, staleness: 9, drop_stragglers: 0, staleness_correction: delay_compensated,
-                 dc_lambda: 0.5, dc_adaptive: true, lr_scaling: none }
+                 dc_lambda: 0.5, dc_adaptive: false, lr_scaling: none }
   deterministic: false
-cluster: { coordinator: '[::1]:0', servers: 2, workers: 3, server_backups: 0, shard_bytes: 1MiB,
+cluster: { coordinator: '[::1]:0', servers: 2, workers: 3, server_backups: 1, shard_bytes: 1MiB,
            lease: 500ms }
 device: { kind: cpu, threads: 4 }
 )");
@@ -99,12 +99,13 @@ device: { kind: cpu, threads: 4 }
   EXPECT_EQ(job.train.consistency.drop_stragglers, 0);
   EXPECT_EQ(job.train.consistency.staleness_correction, "delay_compensated");
   EXPECT_EQ(job.train.consistency.dc_lambda, 0.5);
-  EXPECT_TRUE(job.train.consistency.dc_adaptive);
+  EXPECT_FALSE(job.train.consistency.dc_adaptive);
   EXPECT_EQ(job.train.consistency.lr_scaling, "none");
   EXPECT_FALSE(job.train.deterministic);
   EXPECT_EQ(job.cluster.coordinator, "[::1]:0");
   EXPECT_EQ(job.cluster.servers, 2);
   EXPECT_EQ(job.cluster.workers, 3);
+  EXPECT_EQ(job.cluster.server_backups, 1);
   EXPECT_EQ(job.cluster.shard_bytes, 1 << 20);
   EXPECT_EQ(job.cluster.lease, absl::Milliseconds(500));
   EXPECT_EQ(job.device.threads, 4);

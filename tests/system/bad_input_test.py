@@ -72,10 +72,12 @@ class BadJobs(SystemTest):
         self.assert_refused(job(self.data, model="lenet6"), r"bad\.yaml:2:\d+: ", "lenet6", "lenet5")
 
     def test_features_that_are_not_built_are_refused_by_name(self):
-        for sections, key in (({"cluster": {"server_backups": 1}}, "server_backups"),
-                              ({"device": "cuda"}, "cuda")):
-            with self.subTest(key=key):
-                self.assert_refused(job(self.data, **sections), r"bad\.yaml:\d+:\d+: ", key)
+        self.assert_refused(job(self.data, device="cuda"), r"bad\.yaml:\d+:\d+: ", "cuda")
+
+    def test_backups_that_the_servers_can_never_hold(self):
+        cluster = {"servers": 2, "server_backups": 2}
+        self.assert_refused(job(self.data, cluster=cluster), r"bad\.yaml:\d+:\d+: ", "server_backups",
+                            "at least 3 servers")
 
     def test_shapes_that_cannot_agree_name_the_layer(self):
         layers = [{"name": "wide", "type": "conv2d", "out_channels": 4, "kernel": 40},

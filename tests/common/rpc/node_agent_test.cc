@@ -209,6 +209,34 @@ TEST_F(NodeAgentTest, FindsACoordinatorThatWasStartedAgainElsewhere) {
   EXPECT_EQ(heard.heartbeats[0].node_id(), 7);
 }
 
+TEST_F(NodeAgentTest, ANodeThatDrainsSaysSoAndLeavesOnceItMay) {
+  Join();
+  EXPECT_FALSE(coordinator_.WaitForHeartbeats(1).heartbeats.back().draining());
+  agent_->Drain(absl::Minutes(10), absl::CancelledError("asked to"));
+  const auto drains = [](const Heard& heard) { return heard.heartbeats.back().draining(); };
+  const size_t heard = coordinator_.WaitFor(drains).heartbeats.size();
+  agent_->Poke();
+  coordinator_.WaitForHeartbeats(heard + 1);
+  EXPECT_FALSE(agent_->parked());  // it goes on
+  coordinator_.Set([](Script& script) { script.heartbeat.set_may_leave(true); });
+  agent_->Poke();
+  EXPECT_EQ(agent_->WaitForEnd(), absl::CancelledError("asked to"));
+}
+
+TEST_F(NodeAgentTest, ANodeThatDrainsLeavesAnywayAfterItsTime) {
+  Join();
+  agent_->Drain(absl::Milliseconds(20), absl::CancelledError("asked to"));
+  EXPECT_EQ(agent_->WaitForEnd(), absl::CancelledError("asked to"));
+}
+
+TEST_F(NodeAgentTest, ANodeThatDrainsDoesNotWaitForACoordinatorThatIsAway) {
+  JoinWithShortHeartbeats();
+  coordinator_.WaitForHeartbeats(1);
+  coordinator_.Stop();
+  agent_->Drain(absl::Minutes(10), absl::CancelledError("asked to"));
+  EXPECT_EQ(agent_->WaitForEnd(), absl::CancelledError("asked to"));
+}
+
 TEST_F(NodeAgentTest, GivesUpWhenItsPatienceIsOver) {
   JoinWithShortHeartbeats(absl::Milliseconds(300));
   coordinator_.WaitForHeartbeats(1);
