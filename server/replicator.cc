@@ -410,6 +410,7 @@ void Replicator::Release(const std::shared_ptr<ParameterStore>& store, ShardId s
     if (opens) open_told_ = true;
   }
   if (opens && options_.on_open) options_.on_open();
+  if (joined && options_.on_copied) options_.on_copied();
 }
 
 Replicator::Course* Replicator::FindCourseLocked(ShardId shard, NodeId node) {

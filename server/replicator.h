@@ -3,14 +3,13 @@
 //
 // Of each shard and server there is a course:
 // - The server is asked what it has. Where that is what is here, it follows; else it gets a copy, taken
-// between two
-//   updates, and follows from there.
+//   between two updates, and follows from there.
 // - Who follows gets every update, in order. What it says it has is released (ParameterStore::OnHas), and
 //   forgotten here; all else is kept.
 // - Not answered in time: it is asked again what it has, with a header alone, and what is missing is sent
-// again.
+//   again.
 // - A connection that breaks is opened again, and everything that is kept is sent again; so it is under a new
-// map.
+//   map.
 // - Who is further behind than is kept is asked again, and copied: kMaxKept updates of a shard, and
 //   `max_kept_bytes` for all of a server.
 #pragma once
@@ -57,6 +56,8 @@ struct ReplicatorOptions {
   // The store has opened (ParameterStore::open). Called without locks held, from any thread that brings an
   // answer.
   std::function<void()> on_open;
+  // A copy is complete (Replicator::copied). As on_open.
+  std::function<void()> on_copied;
 };
 
 // Thread-safe. Start begins a thread, which opens connections, asks, copies and sends again; Close joins it.

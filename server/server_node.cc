@@ -14,6 +14,7 @@
 #include "common/status.h"
 #include "common/trace/process_trace.h"
 #include "config/job_loader.h"
+#include "server/adoption_report.h"
 #include "server/grpc_exchange_server.h"
 #include "server/map_adopter.h"
 #include "server/parameter_service.h"
@@ -66,11 +67,14 @@ struct ServerParts {
   ExchangeClient* client;  // to other servers
 };
 
-std::shared_ptr<Replicator> StartReplicator(const NodeAgent& agent, const ServerParts& parts) {
-  ReplicatorOptions options{.node = agent.name(), .node_id = agent.node_id(), .lease = agent.lease()};
-  options.on_open = [weak = std::weak_ptr(parts.service)] {
+std::shared_ptr<Replicator> StartReplicator(NodeAgent* agent, const ServerParts& parts,
+                                            std::shared_ptr<AdoptionReport> adoption) {
+  ReplicatorOptions options{.node = agent->name(), .node_id = agent->node_id(), .lease = agent->lease()};
+  options.on_open = [weak = std::weak_ptr(parts.service), adoption = std::move(adoption)] {
     if (const auto service = weak.lock()) service->OnOpen();
+    adoption->OnOpen();
   };
+  options.on_copied = [agent] { agent->Poke(); };
   auto replicator = std::make_shared<Replicator>(std::move(options));
   replicator->Start(
       [client = parts.client](const BackupPeer& peer, std::shared_ptr<ExchangeReceiver> receiver) {
@@ -99,7 +103,8 @@ absl::Status NameShards(TraceRecorder* recorder, const wire::ClusterMap& map) {
 }
 
 // Adopts one map after the other until the job is over.
-absl::Status FollowMaps(NodeAgent* agent, MapAdopter* adopter, const ServerParts& parts) {
+absl::Status FollowMaps(NodeAgent* agent, MapAdopter* adopter, AdoptionReport* adoption,
+                        const ServerParts& parts) {
   int64_t term = 0;
   while (true) {
     const absl::StatusOr<wire::ClusterMap> map = agent->WaitForMap(term);
@@ -107,7 +112,7 @@ absl::Status FollowMaps(NodeAgent* agent, MapAdopter* adopter, const ServerParts
     TESSERA_RETURN_IF_ERROR(map.status());
     if (term == 0) TESSERA_RETURN_IF_ERROR(NameShards(parts.recorder, *map));
     TESSERA_RETURN_IF_ERROR(adopter->Adopt(*map));
-    agent->Adopted(*map);
+    adoption->Begin(*map, parts.service->store());
     LogAdopted(*agent, parts.service->store().get(), *map);
     term = map->term();
   }
@@ -116,25 +121,27 @@ absl::Status FollowMaps(NodeAgent* agent, MapAdopter* adopter, const ServerParts
 absl::Status Serve(NodeAgent* agent, const ServerParts& parts) {
   TESSERA_ASSIGN_OR_RETURN(JobSpec job, LoadJobText(agent->job_yaml(), "job", {}));
   const auto memory = std::make_shared<SharedVersions>(parts.server);
-  const std::shared_ptr<Replicator> replicator = StartReplicator(*agent, parts);
-  MapAdopter::Options options{.job = std::move(job),
-                              .node_id = agent->node_id(),
-                              .index = agent->index(),
-                              .incarnation = agent->incarnation(),
-                              .service = parts.service,
-                              .report = [agent](wire::ReportCheckpointRequest report) {
-                                agent->ReportCheckpoint(std::move(report));
-                              },
-                              .replicator = replicator};
+  const auto adoption =
+      std::make_shared<AdoptionReport>([agent](const wire::ClusterMap& map) { agent->Adopted(map); });
+  const std::shared_ptr<Replicator> replicator = StartReplicator(agent, parts, adoption);
+  MapAdopter::Options options{
+      .job = std::move(job),
+      .node_id = agent->node_id(),
+      .index = agent->index(),
+      .incarnation = agent->incarnation(),
+      .service = parts.service,
+      .report = [agent](wire::ReportCheckpointRequest report) { agent->ReportCheckpoint(std::move(report)); },
+      .replicator = replicator};
   if (options.job.cluster.shared_memory)
     options.version_memory = [memory](size_t bytes) { return memory->Get(bytes); };
   const auto adopter = std::make_shared<MapAdopter>(std::move(options));
   // The agent's thread may still be in these calls when we return: they share what they touch.
   agent->set_progress_source([adopter](wire::HeartbeatRequest* request) { adopter->FillProgress(request); });
   agent->set_on_checkpoint([adopter](Clock clock) { adopter->SaveAt(clock); });
-  absl::Status status = FollowMaps(agent, adopter.get(), parts);
+  absl::Status status = FollowMaps(agent, adopter.get(), adoption.get(), parts);
   agent->set_on_checkpoint({});
   agent->set_progress_source({});
+  adoption->Stop();
   adopter->Stop();
   replicator->Close();
   return status;

@@ -17,7 +17,7 @@ MODULES = {
     "common": (["common/*"], [], ["grpc", "yaml-cpp", "google/protobuf", "dnnl"]),
     "config": (["config/*"], ["common"], ["grpc", "dnnl"]),
     "server daemon": (
-        ["server/main.cc", "server/server_node.*", "server/server_duties.*", "server/map_adopter.*", "server/store_factory.*",
+        ["server/main.cc", "server/server_node.*", "server/adoption_report.*", "server/server_duties.*", "server/map_adopter.*", "server/store_factory.*",
          "server/grpc_*"],
         ["server core", "common", "checkpoint", "shared memory", "rpc", "proto", "config"],
         ["yaml-cpp", "dnnl"],

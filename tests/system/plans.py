@@ -20,6 +20,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the first plan; others follow (default: 1)")
     parser.add_argument("--plan-seed", type=int, metavar="S", help="only this plan again")
     parser.add_argument("--mode", choices=sorted(MODES), default="sync")
+    parser.add_argument("--backups", type=int, default=0, metavar="N", help="of each shard (default: %(default)s)")
     parser.add_argument("--keep", metavar="FOLDER", help="where runs go and stay (default: only those that fail stay)")
     parser.add_argument("--programs", required=True, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -30,9 +31,9 @@ def main():
     programs.set_folder(options.programs)
     root = os.path.abspath(options.keep) if options.keep else tempfile.mkdtemp(prefix="tessera-chaos-")
     os.makedirs(root, exist_ok=True)
-    trial = Trial(root, write_data_set(os.path.join(root, "data")), options.mode)
+    trial = Trial(root, write_data_set(os.path.join(root, "data")), options.mode, options.backups)
     trial.undisturbed()
-    print(f"undisturbed: digest {trial.digest}, mode {options.mode}, runs in {root}", flush=True)
+    print(f"undisturbed: digest {trial.digest}, mode {options.mode}, {options.backups} backups, runs in {root}", flush=True)
     seeds = [options.plan_seed] if options.plan_seed is not None else range(options.seed, options.seed + options.plans)
     failed = []
     for seed in seeds:
@@ -41,7 +42,7 @@ def main():
         folder = os.path.join(root, f"plan-{seed}")
         if found:
             failed.append(seed)
-            print(f"  logs: {folder}; again: script/chaos --mode {options.mode} --plan-seed {seed}", flush=True)
+            print(f"  logs: {folder}; again: script/chaos --mode {options.mode} --backups {options.backups} --plan-seed {seed}", flush=True)
         elif not options.keep:
             shutil.rmtree(folder)
     print(f"{len(seeds) - len(failed)} of {len(seeds)} plans hold" + (f"; failed: {failed}" if failed else ""))

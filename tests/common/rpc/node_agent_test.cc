@@ -232,7 +232,7 @@ TEST_F(NodeAgentTest, ANodeThatDrainsLeavesAnywayAfterItsTime) {
 TEST_F(NodeAgentTest, ANodeThatDrainsDoesNotWaitForACoordinatorThatIsAway) {
   JoinWithShortHeartbeats();
   coordinator_.WaitForHeartbeats(1);
-  coordinator_.Stop();
+  coordinator_.Close();
   agent_->Drain(absl::Minutes(10), absl::CancelledError("asked to"));
   EXPECT_EQ(agent_->WaitForEnd(), absl::CancelledError("asked to"));
 }

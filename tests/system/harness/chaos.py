@@ -28,10 +28,10 @@ MODES = {
 Result = collections.namedtuple("Result", "code out err summary seconds left")
 
 
-def chaos_job(data, **sections):
-    """The small job that plans are played on."""
+def chaos_job(data, backups=0, **sections):
+    """The small job that plans are played on; each shard has `backups`."""
     return job(data, train={"epochs": 8, "batch_size": 16, "optimizer": {"lr": 0.005}},
-               cluster={"servers": SERVERS, "workers": WORKERS, "lease": LEASE},
+               cluster={"servers": SERVERS, "workers": WORKERS, "lease": LEASE, "server_backups": backups},
                checkpoint={"every": f"{INTERVAL} steps"}, **sections)
 
 
@@ -115,10 +115,10 @@ def problems(result, plan, digest):
 class Trial:
     """Plays plans on one job, in a folder for each run below `root`."""
 
-    def __init__(self, root, data, mode="sync", job_path=None):
+    def __init__(self, root, data, mode="sync", backups=0):
         self.root = root
         self.mode = mode
-        self.job_path = job_path or write_job(root, chaos_job(data))
+        self.job_path = write_job(root, chaos_job(data, backups))
         self.digest = None
 
     def flags(self):
