@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 #include <random>
+#include <set>
 
 namespace tessera::cli {
 namespace {
@@ -77,6 +78,7 @@ class Generator {
   }
 
   int64_t Add(const ChaosFault& fault) {
+    if (!MayStrike(fault.place)) return 0;
     // Beside a kill, a restart would make the node stay dead until then, or end its long death too soon.
     if (dead_ && fault.place == dead_place_) return 0;
     if (fault.kind == ChaosFault::Kind::kKill && IsNamed(fault.place, ChaosFault::Kind::kRestart)) return 0;
@@ -88,7 +90,8 @@ class Generator {
   // A node is killed, and started again some steps later.
   int64_t AddLongDeath(int64_t room) {
     const Place place = AnyPlace();
-    if (dead_ || room < 2 || !OthersOfItsKind(place) || LastStep() < 2 || IsNamed(place)) return 0;
+    if (dead_ || room < 2 || !OthersOfItsKind(place) || LastStep() < 2 || IsNamed(place) || !MayStrike(place))
+      return 0;
     dead_ = true;
     dead_place_ = place;
     const int64_t killed = Between(1, LastStep() - 1);
@@ -96,6 +99,16 @@ class Generator {
     plan_.faults.push_back(
         {.kind = ChaosFault::Kind::kRestart, .place = place, .step = Between(killed + 1, LastStep())});
     return 2;
+  }
+
+  // Every shard keeps one who has it.
+  bool MayStrike(const Place& place) const {
+    if (job_.server_backups == 0 || place.kind != PlaceKind::kServer) return true;
+    std::set<int> struck = {place.index};
+    for (const ChaosFault& fault : plan_.faults) {
+      if (fault.place.kind == PlaceKind::kServer) struck.insert(fault.place.index);
+    }
+    return struck.size() <= static_cast<size_t>(job_.server_backups);
   }
 
   bool IsNamed(const Place& place, std::optional<ChaosFault::Kind> kind = std::nullopt) const {

@@ -60,7 +60,9 @@ absl::StatusOr<std::optional<ChaosPlan>> PlanChaos(const RunOptions& options, co
   if (options.chaos.empty()) return std::nullopt;
   const ChaosCluster cluster = {.servers = plan.job.cluster.servers, .workers = plan.job.cluster.workers};
   if (options.chaos == kRandomPlan) {
-    return RandomChaosPlan(options.chaos_seed, {.cluster = cluster, .steps = plan.total_steps});
+    return RandomChaosPlan(
+        options.chaos_seed,
+        {.cluster = cluster, .steps = plan.total_steps, .server_backups = plan.job.cluster.server_backups});
   }
   std::string text = options.chaos, source = "--chaos";
   if (text[0] == '@') {

@@ -20,6 +20,7 @@ namespace {
 constexpr absl::Duration kWaitingLineEvery = absl::Seconds(5);
 // Of heartbeats, while nodes wait for each other and only for that.
 constexpr absl::Duration kWhileChangingOver = absl::Milliseconds(30);
+constexpr absl::Duration kWhileMoving = absl::Milliseconds(100);
 constexpr absl::Duration kWhileWaiting = absl::Milliseconds(250);
 // Of steps ahead, for a checkpoint out of turn.
 constexpr Clock kLeastLead = 2;
@@ -274,7 +275,9 @@ void JobState::RecordServer(const wire::HeartbeatRequest& request, Node* node, a
 absl::Duration JobState::NextHeartbeat(absl::Time now) const {
   if (over()) return absl::ZeroDuration();
   if (phase() == JobPhase::kWaiting) return std::min(kWhileWaiting, heartbeat_interval());
-  return IsChangingOver(now) ? kWhileChangingOver : absl::ZeroDuration();
+  if (IsChangingOver(now)) return kWhileChangingOver;
+  // Each copy that completes is another map: shards have too few backups until then.
+  return planner_.plan().IsQuiet() ? absl::ZeroDuration() : std::min(kWhileMoving, heartbeat_interval());
 }
 
 bool JobState::IsChangingOver(absl::Time now) const {

@@ -19,17 +19,19 @@ std::optional<MapPlanner::Change> MapPlanner::Advance(const Membership& members,
                                                       absl::Time now) {
   if (!has_map()) return Start(members);
   if (!go_back_ && !ServersStand(map_, members)) {
-    std::optional<ShardPlan> heirs = WithoutTheDead(members);
-    if (heirs.has_value()) return MakeMap(members, *std::move(heirs), training, /*rewound=*/false);
+    const std::optional<ShardPlan> heirs = WithoutTheDead(members);
+    if (heirs.has_value()) {
+      ShardPlan next = training ? NextStep(*heirs, members) : *heirs;
+      return MakeMap(members, std::move(next), training, /*rewound=*/false);
+    }
     go_back_ = true;
   }
   if (go_back_) return GoBack(members, now);
   Park("", false);
   if (!training) return std::nullopt;
-  std::optional<ShardPlan> next;
-  if (AllHaveAdopted(map_, members)) next = NextStep(members);
-  if (!next.has_value() && WorkersStand(map_, members)) return std::nullopt;
-  return MakeMap(members, next.value_or(plan_), /*spread=*/true, /*rewound=*/false);
+  ShardPlan next = AllHaveAdopted(map_, members) ? NextStep(plan_, members) : plan_;
+  if (next == plan_ && WorkersStand(map_, members)) return std::nullopt;
+  return MakeMap(members, std::move(next), /*spread=*/true, /*rewound=*/false);
 }
 
 std::optional<MapPlanner::Change> MapPlanner::Start(const Membership& members) {
@@ -60,10 +62,10 @@ std::optional<ShardPlan> MapPlanner::WithoutTheDead(const Membership& members) c
   return plan;
 }
 
-std::optional<ShardPlan> MapPlanner::NextStep(const Membership& members) const {
-  ShardPlan plan = plan_;
+ShardPlan MapPlanner::NextStep(ShardPlan plan, const Membership& members) const {
+  const std::vector<int32_t> before = plan.servers();
   const std::vector<const Node*> staying = StayingServers(members);
-  for (const int32_t server : plan_.servers()) {
+  for (const int32_t server : before) {
     if (members.Find(server)->draining && !staying.empty()) plan.Drain(server);
   }
   for (const Node* node : staying) {
@@ -72,10 +74,9 @@ std::optional<ShardPlan> MapPlanner::NextStep(const Membership& members) const {
   for (const auto& [shard, server] : copied_) plan.OnCopied(shard, server);
   while (plan.Advance()) {
   }
-  for (const int32_t server : plan_.servers()) {
+  for (const int32_t server : before) {
     if (members.Find(server)->draining && plan.IsEmpty(server)) plan.Remove(server);
   }
-  if (plan == plan_) return std::nullopt;
   return plan;
 }
 

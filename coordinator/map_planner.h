@@ -55,10 +55,10 @@ class MapPlanner {
   // job wants. Later ones follow every change of the workers; without one alive training is parked. The
   // shards of a server that is gone are taken over by backups. Where a shard has none it is a rewind: once
   // the restore is known (SetRestore), and either as many servers are there as the job wants, or a lease has
-  // passed since the loss was noticed (or since the first one came after the last was lost). Once everybody
-  // has adopted the newest map, the next step is taken towards what ShardPlan wants: shards move onto servers
-  // that came and off those that drain, backups are replaced. `training`: workers are needed, and steps
-  // taken; when not, only lost servers count.
+  // passed since the loss was noticed (or since the first one came after the last was lost). With a takeover,
+  // and once everybody has adopted the newest map, the next step is taken towards what ShardPlan wants:
+  // shards move onto servers that came and off those that drain, backups are replaced. `training`: workers
+  // are needed, and steps taken; when not, only lost servers count.
   std::optional<Change> Advance(const Membership& members, bool training, absl::Time now);
 
   // Primary `node` says that `server` has its copy of `shard`; counted for the next step if it is so in the
@@ -101,8 +101,8 @@ class MapPlanner {
   ShardPlan NewPlan(const Membership& members) const;
   // Without the servers that are gone; nothing when they take a shard with them.
   std::optional<ShardPlan> WithoutTheDead(const Membership& members) const;
-  // The next step; nothing when there is none.
-  std::optional<ShardPlan> NextStep(const Membership& members) const;
+  // `plan`, whose servers all live, and the next step from there towards what it wants.
+  ShardPlan NextStep(ShardPlan plan, const Membership& members) const;
   void RestorePlan(const wire::JournalState& journal);
   void Park(const std::string& waiting, bool parked);
 

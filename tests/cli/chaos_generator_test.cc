@@ -81,6 +81,22 @@ TEST(ChaosGenerator, OnlyANodeWithOthersOfItsKindStaysDead) {
   }
 }
 
+TEST(ChaosGenerator, WithBackupsNoShardLosesAllWhoHaveIt) {
+  std::set<int> all;
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const ChaosPlan plan =
+        RandomChaosPlan(seed, {.cluster = {.servers = 3, .workers = 3}, .steps = 60, .server_backups = 1});
+    EXPECT_GE(FaultsOf(plan), 2u);
+    std::set<int> struck;
+    for (const ChaosFault& fault : plan.faults) {
+      if (fault.place.kind == PlaceKind::kServer) struck.insert(fault.place.index);
+    }
+    EXPECT_LE(struck.size(), 1u) << FormatChaosPlan(plan);
+    all.insert(struck.begin(), struck.end());
+  }
+  EXPECT_EQ(all.size(), 3u);
+}
+
 TEST(ChaosGenerator, ShortestJobHasAPlanToo) {
   const ChaosPlan plan = RandomChaosPlan(3, {.cluster = {.servers = 1, .workers = 1}, .steps = 1});
   EXPECT_GE(FaultsOf(plan), 2u);

@@ -110,6 +110,21 @@ TEST_F(ReplicationTest, ABackupThatIsLostIsReplaced) {
   EXPECT_EQ(Status().rewind(), 0);
 }
 
+TEST_F(ReplicationTest, AServerThatHasJoinedIsCopiedToFromTheTakeoverOn) {
+  BeginWith(1, 2, 1);
+  const int64_t term = Status().term();
+  Kill(1);
+  const int newcomer = Join(wire::SERVER);
+  Tick();
+  EXPECT_EQ(Status().term(), term + 1) << "shards without a backup have no time to lose";
+  EXPECT_THAT(Primaries(2), ElementsAre(0, 1));
+  EXPECT_THAT(Copies(newcomer), ElementsAre(0, 1));
+  Settle();
+  EXPECT_GT(Beat(2).next_heartbeat_ms(), 0) << "the next map comes soon";
+  StepUntilQuiet();
+  EXPECT_EQ(Beat(2).next_heartbeat_ms(), 0);
+}
+
 TEST_F(ReplicationTest, ANewBackupTakesOverOnlyOnceThePrimaryWaitsForIt) {
   for (const bool adopted : {false, true}) {
     SCOPED_TRACE(adopted);

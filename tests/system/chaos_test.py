@@ -16,13 +16,14 @@ class ChaosTest(SystemTest):
     """One undisturbed run for all tests of a class."""
 
     mode = "sync"
+    backups = 0
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        home = os.path.join(cls.root, cls.mode)
+        home = os.path.join(cls.root, f"{cls.mode}-{cls.backups}")
         os.makedirs(home)
-        cls.trial = Trial(home, cls.data, cls.mode)
+        cls.trial = Trial(home, cls.data, cls.mode, cls.backups)
         cls.trial.undisturbed()
 
     def play(self, plan, seed=1):
@@ -35,9 +36,30 @@ class ChaosTest(SystemTest):
 class RandomPlans(ChaosTest):
 
     def test_plans_end_with_the_same_weights(self):
-        for seed in range(1, 11):
+        for seed in range(1, 6):
             with self.subTest(seed=seed):
                 self.play("random", seed)
+
+
+class RandomPlansWithBackups(ChaosTest):
+
+    backups = 1
+
+    def test_plans_end_with_the_same_weights_and_nothing_goes_back(self):
+        for seed in range(1, 11):
+            with self.subTest(seed=seed):
+                self.assertEqual(self.play("random", seed).summary["rewinds"], 0)
+
+
+class RandomPlansWithBackupsOfAsynchronousModes(ChaosTest):
+
+    mode = "async"
+    backups = 1
+
+    def test_plans_apply_every_minibatch_once(self):
+        for seed in (1, 2):
+            with self.subTest(seed=seed):
+                self.assertEqual(self.play("random", seed).summary["rewinds"], 0)
 
 
 class RandomPlansOfAsynchronousModes(ChaosTest):
