@@ -6,8 +6,6 @@ included; the executors alone keep their weights, so that nothing is exchanged a
 """
 import json
 import os
-import random
-import struct
 import subprocess
 import tempfile
 import time
@@ -17,6 +15,7 @@ from harness.cluster import Cluster
 from harness.job import write_job
 from harness.process import Process, wait_until
 from harness.results import read_summary
+from harness.synthetic import npy_data_set
 from rows import Row, in_turn
 
 TARGETS = ["executor_alone", "tessera", "tessera-coordinator", "tessera-server", "tessera-worker"]
@@ -25,7 +24,6 @@ ROUNDS, OTHER_ROUNDS = 7, 3
 # Network: images of an epoch, shape, batch; the epoch is the whole run.
 NETS = {"lenet5": (19200, (1, 28, 28), 64), "resnet20": (2560, (3, 32, 32), 64), "resnet18": (576, (3, 64, 64), 32)}
 REPLICAS = (1, 2, 4, 8)
-CLASSES = 10
 
 JOB = """\
 job: {{ name: bench, seed: 1 }}
@@ -44,32 +42,12 @@ device: {{ kind: cpu, threads: 1 }}
 """
 
 
-def _write_npy(path, kind, shape, content):
-    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
-    header += b" " * (-(len(header) + 11) % 64) + b"\n"
-    with open(path, "wb") as file:
-        file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + content)
-
-
-def _data_set(context, net):
-    """The folder of the network's data set, written when it is not there."""
-    images, shape, _ = NETS[net]
-    folder = os.path.join(context.data, f"{net}-{images}")
-    if not os.path.exists(os.path.join(folder, "labels.npy")):
-        os.makedirs(folder, exist_ok=True)
-        size = images * shape[0] * shape[1] * shape[2]
-        _write_npy(os.path.join(folder, "images.npy"), "|u1", (images, *shape), random.Random(1).randbytes(size))
-        labels = struct.pack(f"<{images}q", *(index % CLASSES for index in range(images)))
-        _write_npy(os.path.join(folder, "labels.npy"), "<i8", (images,), labels)
-    return folder
-
-
 class Bench:
     """The runs of one network; each returns a figure."""
 
     def __init__(self, context, net):
         self.context, self.net = context, net
-        self.data = _data_set(context, net)
+        self.data = npy_data_set(context.data, net, *NETS[net][:2])
         self.memory = {}  # MiB at most, by kind of daemon, of the last cluster
 
     def job(self, folder, replicas, workers):
