@@ -1,11 +1,14 @@
 """Daemons that were started by hand: whatever dies, is frozen or leaves, the cluster goes on, and says what it did."""
 
+import os
+import shutil
 import signal
 import time
 
 from harness.case import SystemTest
 from harness.chaos import INTERVAL, LEASE
 from harness.job import job, endless, write_job
+from harness.process import free_port
 from harness.results import read_summary
 
 # From a death to the first progress after it: the bound of the design, and what a busy machine takes.
@@ -92,6 +95,24 @@ class DaemonDeaths(SystemTest):
         summary = read_summary(cluster.run_folder)
         self.assertEqual(summary["weights_digest"], digest)
         self.assertEqual(summary["recomputed_steps"], 0)
+
+    def test_coordinator_goes_on_elsewhere_from_a_copy_of_its_folder(self):
+        path = write_job(self.folder, job(self.data, train={"epochs": 8}, cluster={"lease": LEASE, "server_backups": 1},
+                                          checkpoint={"every": f"{INTERVAL} steps"}), "short.yaml")
+        digest = self.train(path, 2, 1)[0]["weights_digest"]
+        cluster = self.cluster(path, 2, 2)
+        elsewhere = f"127.0.0.1:{free_port()}"
+        cluster.start(2, 2, coordinators=f"{cluster.address()},{elsewhere}")
+        cluster.wait_for_log(ONE_EPOCH)
+        cluster.coordinator.end()
+        copy = shutil.copytree(cluster.run_folder, cluster.run_folder + "-copy")
+        shutil.rmtree(cluster.run_folder)
+        cluster.move_coordinator(elsewhere, copy)
+        self.assert_all_exit(cluster, 0)
+        summary = read_summary(copy)
+        self.assertEqual(summary["weights_digest"], digest)
+        self.assertEqual(summary["recomputed_steps"], 0)
+        self.assertTrue(os.path.exists(os.path.join(copy, "model.safetensors")))
 
     def test_last_worker_parks_training_until_another_comes(self):
         cluster = self.cluster(self.job, 1, 1).start(1, 1)

@@ -50,9 +50,17 @@ class Cluster:
         arguments[arguments.index("--bind") + 1] = self.address()
         self.coordinator = Process("coordinator-again", [*arguments, "--resume"], self.folder)
 
-    def start(self, servers, workers, flags=()):
-        """Starts that many more nodes, with `flags` on each one's command line. Returns self."""
-        address = self.address()
+    def move_coordinator(self, bind, run_folder):
+        """Starts one at another address, which goes on with the journal in another folder."""
+        arguments = self._coordinator_arguments
+        arguments[arguments.index("--bind") + 1] = bind
+        arguments[arguments.index("--run-folder") + 1] = self.run_folder = run_folder
+        self.coordinator = Process("coordinator-elsewhere", [*arguments, "--resume"], self.folder)
+
+    def start(self, servers, workers, flags=(), coordinators=None):
+        """Starts that many more nodes, with `flags` on each one's command line; they find the coordinator at its address, or
+        one of `coordinators`. Returns self."""
+        address = coordinators or self.address()
         for kind, nodes, count in (("server", self.servers, servers), ("worker", self.workers, workers)):
             for _ in range(count):
                 arguments = [programs.path("tessera-" + kind), "--coordinator", address, *flags]

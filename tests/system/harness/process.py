@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -110,6 +111,13 @@ def children_of(pid):
 def wait_until_gone(identities, timeout=20):
     wait_until(lambda: not any(one.lives() for one in identities),
                lambda: f"the end of {[one for one in identities if one.lives()]}", timeout)
+
+
+def free_port():
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def lines_of(text):
