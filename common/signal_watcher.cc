@@ -17,6 +17,7 @@ SignalWatcher::SignalWatcher() {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   TESSERA_CHECK(pthread_sigmask(SIG_BLOCK, &signals, nullptr) == 0);
+  signal(SIGXFSZ, SIG_IGN);
   signal_fd_ = signalfd(-1, &signals, SFD_CLOEXEC);
   stop_fd_ = eventfd(0, EFD_CLOEXEC);
   TESSERA_CHECK(signal_fd_ >= 0 && stop_fd_ >= 0);

@@ -11,7 +11,8 @@
 namespace tessera {
 
 // Construct it in main before any other thread starts: the signals are blocked for this thread and all that
-// follow, and a thread of the watcher's own waits for them. The destructor joins it.
+// follow, and a thread of the watcher's own waits for them. The destructor joins it. SIGXFSZ is ignored from
+// then on: a file that may not grow is an error of whoever writes it, as a full disk is.
 class SignalWatcher {
  public:
   SignalWatcher();

@@ -1,6 +1,8 @@
 """Daemons that were started by hand: whatever dies, is frozen or leaves, the cluster goes on, and says what it did."""
 
 import os
+import re
+import resource
 import shutil
 import signal
 import time
@@ -8,8 +10,9 @@ import time
 from harness.case import SystemTest
 from harness.chaos import INTERVAL, LEASE
 from harness.job import job, endless, write_job
-from harness.process import free_port
+from harness.process import finish, free_port, wait_until
 from harness.results import read_summary
+from harness import programs
 
 # From a death to the first progress after it: the bound of the design, and what a busy machine takes.
 BOUND = float(LEASE[:-1]) + 1.0
@@ -113,6 +116,20 @@ class DaemonDeaths(SystemTest):
         self.assertEqual(summary["weights_digest"], digest)
         self.assertEqual(summary["recomputed_steps"], 0)
         self.assertTrue(os.path.exists(os.path.join(copy, "model.safetensors")))
+
+    def test_checkpoint_that_cannot_be_written_is_told_and_the_one_before_stands(self):
+        cluster = self.training_cluster()
+        cluster.wait_for_log(r"checkpoint at step \d+")
+        for server in cluster.servers:
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (64 << 10, resource.RLIM_INFINITY))
+        cluster.wait_for_log(r"the checkpoint at step \d+ failed: server \d: .*\.safetensors")
+        code, out, err = finish([programs.path("tessera"), "checkpoint", "verify", cluster.run_folder], self.folder)
+        self.assertEqual(code, 0, out + err)
+        for server in cluster.servers:
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        failed = len(cluster.coordinator.out)
+        wait_until(lambda: re.search(r"checkpoint at step \d+ in", cluster.coordinator.out[failed:]), "a later checkpoint")
+        self.assertEqual(self.stop(cluster)["rewinds"], 0)
 
     def test_last_worker_parks_training_until_another_comes(self):
         cluster = self.cluster(self.job, 1, 1).start(1, 1)
