@@ -16,13 +16,14 @@ class ChaosTest(SystemTest):
     """One undisturbed run for all tests of a class."""
 
     mode = "sync"
+    backups = 0
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         home = os.path.join(cls.root, cls.mode)
         os.makedirs(home)
-        cls.trial = Trial(home, cls.data, cls.mode)
+        cls.trial = Trial(home, cls.data, cls.mode, cls.backups)
         cls.trial.undisturbed()
 
     def play(self, plan, seed=1):
@@ -107,6 +108,21 @@ class ScriptedFaults(ChaosTest):
         self.assertIn("kill worker:0 @step 1000", result.err)
         self.assertEqual(result.summary["status"], "done")
         self.assertEqual(result.summary["weights_digest"], self.trial.digest)
+
+
+class FaultsWithBackups(ChaosTest):
+
+    backups = 1
+
+    def test_killed_server_costs_no_way_back(self):
+        result = self.play("kill server:0 @step 25")
+        self.assertEqual(result.summary["rewinds"], 0)
+        self.assertLessEqual(result.summary["recomputed_steps"], REPLICAS)
+
+    def test_primary_that_wakes_after_its_lease_changes_nothing_and_joins_again(self):
+        result = self.play("stop server:0 @step 20 for 3s")
+        self.assertEqual(result.summary["rewinds"], 0)
+        self.assertLessEqual(result.summary["recomputed_steps"], REPLICAS)
 
 
 class PowerCut(ChaosTest):
