@@ -145,6 +145,10 @@ class Servers : public ::testing::Test {
     MutexLock lock(&mutex_);
     filters_[index] = std::make_shared<const Filter>(std::move(filter));
   }
+  // For filters, which outlive the test's own variables.
+  std::atomic<bool> open_ = true;
+  std::atomic<int> count_ = 0;
+
   // What was said of servers that say nothing.
   std::vector<std::string> news() {
     MutexLock lock(&mutex_);
@@ -351,6 +355,32 @@ TEST_F(Servers, HeirGoesOnWithABackupThatWasBehindOrAhead) {
   ExpectSameBits(1, 2);
 }
 
+// The heir makes that version too, of other gradients, before it hears of the one that its backup has.
+TEST_F(Servers, BackupWithTheSameVersionOfAnotherTermIsCopied) {
+  Start(3);
+  Map(1, 0, {1, 2});
+  Round(0, 0);
+  Cut(1, true);
+  PushRound(0, kWeights, 1, /*more=*/8);  // reaches server 2 alone
+  WaitUntil([&] { return store(2).Mark(kWeights).version == 2; }, "the update has not come");
+  replicator(0).Close();  // it dies
+  Cut(1, false);
+  open_ = false;
+  SetFilter(2, [this](const ExchangeMessage& message) {
+    ++count_;
+    return open_ || message.kind == MessageKind::kHello;
+  });
+  Map(2, 1, {2});
+  WaitUntil([&] { return count_ >= 4; }, "the heir asks");
+  PushRound(1, kWeights, 1);
+  open_ = true;
+  EXPECT_EQ(Answer(store(1), kWeights, 2).Wait()->version, 2);
+  EXPECT_EQ(store(2).Mark(kWeights), (ShardMark{2, 2}));
+  PushRound(1, kStatistics, 1);
+  EXPECT_EQ(Answer(store(1), kStatistics, 2).Wait()->version, 2);
+  ExpectSameBits(1, 2);
+}
+
 TEST_F(Servers, PrimaryThatHasNotHeardOfItsHeirReleasesNothingMore) {
   Start(3);
   Map(1, 0, {1, 2});
@@ -379,15 +409,16 @@ TEST_F(Servers, BackupThatSaysNothingIsConnectedAgainAndToldOf) {
   Map(1, 0, {1});
   Round(0, 0);
   const int before = connections(1);
-  std::atomic<bool> stuck = true;
-  SetFilter(1, [&](const ExchangeMessage& message) { return !stuck || message.kind == MessageKind::kHello; });
+  open_ = false;
+  SetFilter(1,
+            [this](const ExchangeMessage& message) { return open_ || message.kind == MessageKind::kHello; });
   PushRound(0, kWeights, 1);
   PushRound(0, kStatistics, 1);
   const Answer weights(store(0), kWeights, 2);
   WaitUntil([&] { return connections(1) >= before + 2; }, "it is given up once, and again");
   EXPECT_FALSE(weights.there());
   EXPECT_THAT(news(), ::testing::Contains(::testing::HasSubstr("server 1 holds or is to get 2 shards")));
-  stuck = false;
+  open_ = true;
   EXPECT_EQ(weights.Wait()->version, 2);
   EXPECT_EQ(Answer(store(0), kStatistics, 2).Wait()->version, 2);
   WaitUntil([&] { return news().back() == "server 1 answers again"; }, "that is told as well");
@@ -397,19 +428,18 @@ TEST_F(Servers, BackupThatSaysNothingIsConnectedAgainAndToldOf) {
 
 TEST_F(Servers, ServerThatIsConnectedToButSaysNoHelloIsToldOf) {
   Start(2);
-  std::atomic<bool> stuck = true;
-  SetFilter(1, [&](const ExchangeMessage&) { return !stuck; });
+  open_ = false;
+  SetFilter(1, [this](const ExchangeMessage&) { return open_.load(); });
   Map(1, 0, {1});
   WaitUntil([&] { return !news().empty(); }, "nobody speaks of it");
-  stuck = false;
+  open_ = true;
   Round(0, 0);
 }
 
 TEST_F(Servers, ConnectionThatBreaksInTheMiddleOfACopyIsOpenedAgain) {
   Start(2, /*empty=*/{1});
-  std::atomic<int> pieces = 0;
-  SetFilter(1, [&](const ExchangeMessage& message) {
-    const bool breaks = message.kind == MessageKind::kCopy && ++pieces % 3 == 0 && pieces < 12;
+  SetFilter(1, [this](const ExchangeMessage& message) {
+    const bool breaks = message.kind == MessageKind::kCopy && ++count_ % 3 == 0 && count_ < 12;
     if (breaks) Cut(1, false);
     return !breaks;
   });
@@ -426,25 +456,32 @@ TEST_F(Servers, ConnectionThatBreaksInTheMiddleOfACopyIsOpenedAgain) {
 TEST_F(Servers, JoiningServerThatLagsIsCopiedAnewAndHoldsNobodyUp) {
   constexpr auto kMaxKept = static_cast<Clock>(Replicator::kMaxKept);
   Start(2, /*empty=*/{1});
-  std::atomic<bool> lags = true;
-  std::atomic<Clock> reached = 0;  // while it lagged
-  Mutex mutex;
-  std::set<std::pair<ShardId, Version>> kept;  // of those updates, that are sent afterwards
-  SetFilter(1, [&](const ExchangeMessage& message) {
-    MutexLock lock(&mutex);
-    if (message.kind == MessageKind::kForward && !message.probe && !lags && message.version <= reached)
-      kept.emplace(message.shard, message.version);
-    return !lags || message.kind == MessageKind::kHello || message.probe;
+  struct Seen {
+    Mutex mutex;
+    Clock reached = 0;                           // while it lagged
+    std::set<std::pair<ShardId, Version>> kept;  // of those updates, that are sent afterwards
+  };
+  const auto seen = std::make_shared<Seen>();
+  open_ = false;
+  SetFilter(1, [this, seen](const ExchangeMessage& message) {
+    MutexLock lock(&seen->mutex);
+    if (message.kind == MessageKind::kForward && !message.probe && open_ && message.version <= seen->reached)
+      seen->kept.emplace(message.shard, message.version);
+    return open_ || message.kind == MessageKind::kHello || message.probe;
   });
   Map(1, 0, {}, {1});
-  for (; reached < 3 * kMaxKept && !HasFatalFailure(); ++reached) Round(0, reached);
+  Clock clock = 0;
+  while (clock < 3 * kMaxKept && !HasFatalFailure()) Round(0, clock++);
   EXPECT_TRUE(replicator(0).copied().empty());
-  lags = false;
-  Clock clock = reached;
+  {
+    MutexLock lock(&seen->mutex);
+    seen->reached = clock;
+  }
+  open_ = true;
   TrainUntilCopied(0, &clock, 1);
   {
-    MutexLock lock(&mutex);
-    EXPECT_LE(kept.size(), 2 * Replicator::kMaxKept) << "of two shards";
+    MutexLock lock(&seen->mutex);
+    EXPECT_LE(seen->kept.size(), 2 * Replicator::kMaxKept) << "of two shards";
   }
   Map(2, 0, {1});
   Round(0, clock++);
@@ -477,15 +514,14 @@ TEST_F(Servers, UpdatesThatComeBeforeTheBackupKnowsTheMapComeAgain) {
   Start(2);
   Map(1, 0, {1});
   Round(0, 0);
-  std::atomic<int> early = 0;
-  SetFilter(1, [&](const ExchangeMessage& message) {
-    early += message.term == 2 && message.kind == MessageKind::kForward && !message.probe ? 1 : 0;
+  SetFilter(1, [this](const ExchangeMessage& message) {
+    count_ += message.term == 2 && message.kind == MessageKind::kForward && !message.probe ? 1 : 0;
     return true;
   });
   Map(2, 0, {1}, {}, {0});
   PushRound(0, kWeights, 1);
   const Answer weights(store(0), kWeights, 2);
-  WaitUntil([&] { return early > 0; }, "it is not sent");
+  WaitUntil([&] { return count_ > 0; }, "it is not sent");
   EXPECT_FALSE(weights.there());
   EXPECT_EQ(store(1).Mark(kWeights), (ShardMark{1, 1}));
   Map(2, 0, {1}, {}, {1});
@@ -510,16 +546,16 @@ TEST_F(Servers, TwoPrimariesDieOneAfterTheOther) {
 
 TEST_F(Servers, HeirBringsWhoWasBeingCopiedToTheEnd) {
   Start(3, /*empty=*/{2});
-  std::atomic<bool> primary_lives = true;
-  SetFilter(2, [&](const ExchangeMessage& message) {
+  open_ = false;
+  SetFilter(2, [this](const ExchangeMessage& message) {
     const bool last = message.kind == MessageKind::kCopy && message.replication->tensor == "weights";
-    return !primary_lives || !last;
+    return open_ || !last;
   });
   Map(1, 0, {1}, {2});
   for (Clock clock = 0; clock < 5 && !HasFatalFailure(); ++clock) Round(0, clock);
   replicator(0).Close();  // it dies
   EXPECT_EQ(store(2).Mark(kWeights).version, -1);
-  primary_lives = false;
+  open_ = true;
   Map(2, 1, {}, {2});
   Clock clock = 5;
   TrainUntilCopied(1, &clock, 2);

@@ -120,9 +120,11 @@ class FaultsWithBackups(ChaosTest):
         self.assertLessEqual(result.summary["recomputed_steps"], REPLICAS)
 
     def test_primary_that_wakes_after_its_lease_changes_nothing_and_joins_again(self):
-        result = self.play("stop server:0 @step 20 for 3s")
+        result = self.play("slow worker:0 6x; stop server:0 @step 20 for 2s")
         self.assertEqual(result.summary["rewinds"], 0)
         self.assertLessEqual(result.summary["recomputed_steps"], REPLICAS)
+        self.assertEqual([event["what"] for event in result.summary["events"]
+                          if event["what"] in ("death", "takeover", "moved")], ["death", "takeover", "moved"])
 
 
 class PowerCut(ChaosTest):
