@@ -70,6 +70,12 @@ HeldBytes BytesOf(const ShardLayout& layout, absl::Span<const ShardId> held) {
   return {all, std::min(all, kIdleShards * largest)};
 }
 
+size_t BytesOf(const ShardLayout& layout) {
+  size_t bytes = 0;
+  for (const Shard& shard : layout.shards()) bytes += static_cast<size_t>(shard.bytes());
+  return bytes;
+}
+
 // Reads name their version, and two are kept.
 bool HasExactVersions(const ConsistencyOptions& options) {
   return options.group == options.replicas && options.drop_stragglers == 0;
@@ -121,6 +127,7 @@ ParameterStore::ParameterStore(ParameterStoreOptions options, ShardLayout layout
     : options_(std::move(options)),
       layout_(std::move(layout)),
       pool_(std::make_shared<BufferPool>(PoolBytes(layout_, held, options_.consistency.group))),
+      forwarded_pool_(std::make_shared<BufferPool>(BytesOf(layout_))),
       versions_pool_(options_.version_memory == nullptr
                          ? pool_
                          : std::make_shared<BufferPool>(BytesOf(layout_, held).few, options_.version_memory)),
@@ -187,7 +194,11 @@ ShardUpdater ParameterStore::MakeUpdater(ShardId id) const {
 
 std::shared_ptr<ShardState> ParameterStore::MakeShard(ShardId id, ShardStart start, ShardUpdater updater,
                                                       VersionBuffers versions) {
-  const ShardState::Shared shared{pool_, &staleness_, options_.checkpoint_every, options_.on_snapshot,
+  const ShardState::Shared shared{pool_,
+                                  forwarded_pool_,
+                                  &staleness_,
+                                  options_.checkpoint_every,
+                                  options_.on_snapshot,
                                   options_.forwards};
   return std::make_shared<ShardState>(id, layout_.Describe(id), std::move(start), std::move(updater),
                                       std::move(versions), shared);
@@ -325,6 +336,10 @@ absl::Status ParameterStore::SetDuties(int64_t term, const std::map<ShardId, Sha
   MutexLock lock(&duties_mutex_);
   TESSERA_RETURN_IF_ERROR(CheckDuties(duties));
   term_ = term;
+  backups_.clear();
+  for (const auto& [id, duty] : duties) {
+    if (duty.role == ShardRole::kBackup) backups_.insert(id);
+  }
   for (const Shard& shard : layout_.shards()) {
     const std::shared_ptr<ShardState> held = At(shard.id);
     if (held == nullptr) continue;
@@ -375,9 +390,12 @@ absl::Status ParameterStore::Install(int64_t term, const ShardCopy& copy) {
   MutexLock lock(&duties_mutex_);
   if (term != term_)
     return absl::AbortedError(absl::StrCat("a copy of term ", term, ", but the term is ", term_));
+  if (backups_.count(id) == 0)
+    return absl::AbortedError(absl::StrCat("a copy of shard ", id, ", which this server is no backup of"));
+  if (copy.term < 0 || copy.term > term)
+    return absl::InvalidArgumentError(
+        absl::StrCat("a copy of term ", term, " of an update of term ", copy.term));
   const std::shared_ptr<ShardState> held = At(id);
-  if (held != nullptr && held->role() == ShardRole::kPrimary)
-    return absl::AbortedError(absl::StrCat("this server is the primary of shard ", id));
   // A late one of a connection that broke.
   if (held != nullptr && held->Follows(term, copy.snapshot.version)) return absl::OkStatus();
   made->SetDuty(term, {.role = ShardRole::kBackup});

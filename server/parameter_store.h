@@ -39,13 +39,15 @@
 // + S.
 //
 // As a backup: W + S, in sync W more for the spare, and nothing in reduction. A primary with backups keeps W
-// of each update until every backup has it, or the replicator gives up the one that does not.
+// of each update until every backup has it, or the replicator gives up the one that does not; buffers of one
+// update of all shards that are free again wait in a pool for the next.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -171,12 +173,12 @@ class ParameterStore {
 
   // Of a backup. Makes the update of `forward`, that the primary of `term` has made; one that it has had is
   // OK. Errors (nothing changed): kAborted, it is no backup, or of another term; kFailedPrecondition, it is
-  // not held or an update before it is missing; kInvalidArgument, a length, or a round that cannot be the
-  // next.
+  // not held or an update before it is missing; kInvalidArgument, a length, a learning rate that is no
+  // number, an update of a later term than this, or a round that cannot be the next.
   absl::Status Forward(int64_t term, const ShardForward& forward);
   // Goes on with `copy` as a backup under `term`, in place of what it had, if that is not as new already.
-  // Errors (nothing changed): kAborted, another term, or it is the primary; those of StartFrom
-  // (shard_restore.h).
+  // Errors (nothing changed): kAborted, another term, or it is no backup's here; kInvalidArgument, an update
+  // of a later term than this; those of StartFrom (shard_restore.h).
   absl::Status Install(int64_t term, const ShardCopy& copy);
   // Version -1: not held.
   ShardMark Mark(ShardId shard) const;
@@ -252,15 +254,17 @@ class ParameterStore {
   // Constant after construction.
   const ParameterStoreOptions options_;
   const ShardLayout layout_;
-  const std::shared_ptr<BufferPool> pool_;           // on the heap
-  const std::shared_ptr<BufferPool> versions_pool_;  // for versions
-  Rules rules_;                                      // constant after Create
+  const std::shared_ptr<BufferPool> pool_;            // on the heap
+  const std::shared_ptr<BufferPool> forwarded_pool_;  // on the heap, of the updates that backups are told
+  const std::shared_ptr<BufferPool> versions_pool_;   // for versions
+  Rules rules_;                                       // constant after Create
 
   StalenessRecorder staleness_;  // synchronises itself
   std::vector<Place> places_;    // by id
 
   Mutex duties_mutex_;  // held while duties change or a copy is installed; taken before all others
   int64_t term_ ABSL_GUARDED_BY(duties_mutex_) = 0;
+  std::set<ShardId> backups_ ABSL_GUARDED_BY(duties_mutex_);  // held, or to be installed
 };
 
 }  // namespace tessera

@@ -35,6 +35,8 @@ class ReleaseGate {
   // Release needs exactly these from now on: all `backups`, and of `joining` those that have joined. What is
   // known of those that stay is kept; of all others nothing is known.
   void SetBackups(absl::Span<const NodeId> backups, absl::Span<const NodeId> joining);
+  // Nothing is known of any, as if none had been there, until SetBackups names them again.
+  void ForgetBackups() { has_.clear(); }
   // Backup `node` has all up to `version`. What is no backup's changes nothing.
   void OnHas(NodeId node, Version version);
   // `node`, one that is joining, has all up to `version`: nothing more is released without it from now on.

@@ -120,7 +120,7 @@ absl::StatusOr<std::optional<ShardCopy>> CopyAssembler::Add(const ExchangeMessag
   }
   const std::string& name = piece.replication->tensor;
   Parts& parts = parts_[piece.shard];
-  if (parts.mark != MarkOf(piece)) parts = {MarkOf(piece)};
+  if (parts.mark != MarkOf(piece) || parts.message_term != piece.term) parts = {MarkOf(piece), piece.term};
   const bool slot = absl::StartsWith(name, kSlots) && parts.slots.size() < kMaxSlots;
   if (!slot && name != kPrevious && name != kWeights)
     return absl::InvalidArgumentError(absl::StrCat("a copy has no tensor ", PrintableLine(name)));

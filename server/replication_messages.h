@@ -39,6 +39,7 @@ class CopyAssembler {
  private:
   struct Parts {
     ShardMark mark;
+    int64_t message_term = 0;  // under another one everything is sent again
     SharedTensor previous;
     std::map<std::string, SharedTensor> slots;
   };

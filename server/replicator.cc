@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/protocol.h"
 #include "server/replication_messages.h"
@@ -13,6 +14,8 @@ namespace {
 // Between two connections to one server.
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(20);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(1);
+// A connection that is slow, and not dead, has said something by then: so many leases.
+constexpr int kMostPatience = 16;
 // The thread is woken by what happens; this only bounds its waits.
 constexpr absl::Duration kLongestWait = absl::Minutes(1);
 // Of a mark that no answer has.
@@ -117,7 +120,7 @@ void Replicator::SetMap(const std::shared_ptr<ParameterStore>& store, int64_t te
                         std::vector<BackupPeer> peers) {
   MutexLock lock(&mutex_);
   if (closing_) return;
-  const bool keep = store_.lock() == store;
+  const bool keep = store_.lock() == store && term <= term_ + 1;
   store_ = store;
   term_ = term;
   rewind_ = rewind;
@@ -147,6 +150,7 @@ std::shared_ptr<Replicator::Peer> Replicator::TakePeerLocked(BackupPeer peer, bo
   if (taken == nullptr) {
     taken = std::make_shared<Peer>();
     taken->backoff = kFirstBackoff;
+    taken->patience = options_.lease;
   }
   std::map<ShardId, Course> before = std::exchange(taken->courses, {});
   taken->unsent.clear();
@@ -321,9 +325,29 @@ void Replicator::LoseLocked(Peer* peer) {
   retired_.push_back(std::move(peer->link));
   peer->link = nullptr;
   peer->sender = nullptr;
+  peer->asked_at = absl::InfiniteFuture();
   peer->until = absl::Now() + peer->backoff * std::uniform_real_distribution<double>(0.5, 1.0)(random_);
   peer->backoff = std::min(2 * peer->backoff, kLongestBackoff);
   work_.NotifyAll();
+}
+
+void Replicator::HearLocked(Peer* peer) {
+  peer->asked_at = absl::InfiniteFuture();
+  peer->patience = options_.lease;
+  if (!std::exchange(peer->silent, false)) return;
+  news_.push_back(absl::StrCat(peer->peer.name, " answers again"));
+  work_.NotifyAll();
+}
+
+void Replicator::GiveUpLocked(Peer* peer) {
+  news_.push_back(
+      absl::StrCat(peer->peer.name, " holds or is to get ", peer->courses.size(),
+                   " shards of this server's, and has said nothing for ",
+                   absl::FormatDuration(peer->sender == nullptr ? options_.lease : peer->patience),
+                   ": its connection is opened again"));
+  peer->silent = true;
+  peer->patience = std::min(2 * peer->patience, kMostPatience * options_.lease);
+  LoseLocked(peer);
 }
 
 void Replicator::OnMark(Link* link, const ExchangeMessage& answer) {
@@ -332,7 +356,9 @@ void Replicator::OnMark(Link* link, const ExchangeMessage& answer) {
   {
     MutexLock lock(&mutex_);
     const std::shared_ptr<Peer> peer = FindLocked(link);
-    if (peer == nullptr || answer.term != term_ || peer->courses.count(answer.shard) == 0) return;
+    if (peer == nullptr) return;
+    HearLocked(peer.get());
+    if (answer.term != term_ || peer->courses.count(answer.shard) == 0) return;
     if (!TakeMarkLocked(peer.get(), answer.shard, answer)) return;
     store = store_.lock();
     node = peer->peer.node_id;
@@ -422,11 +448,12 @@ Replicator::Course* Replicator::FindCourseLocked(ShardId shard, NodeId node) {
 }
 
 void Replicator::OnRefused(Link* link, const ExchangeMessage& answer) {
-  // Another term, here or there: it is asked again, and meanwhile the map changes.
-  if (absl::IsAborted(answer.error) || absl::IsUnavailable(answer.error)) return;
   MutexLock lock(&mutex_);
   const std::shared_ptr<Peer> peer = FindLocked(link);
-  if (peer == nullptr || answer.term != term_) return;
+  if (peer == nullptr) return;
+  HearLocked(peer.get());
+  // Another term, here or there: it is asked again, and meanwhile the map changes.
+  if (absl::IsAborted(answer.error) || absl::IsUnavailable(answer.error) || answer.term != term_) return;
   const auto course = peer->courses.find(answer.shard);
   if (course == peer->courses.end() || course->second.stage == Stage::kAsk ||
       course->second.stage == Stage::kCopy)
@@ -474,21 +501,24 @@ void Replicator::Run() {
 
 Replicator::Chores Replicator::CollectLocked(absl::Time now, absl::Time* next) {
   Chores chores;
-  chores.close.swap(retired_);
   for (const std::shared_ptr<Peer>& peer : peers_) {
     if (peer->courses.empty()) continue;
+    if (now >= peer->asked_at + peer->patience) GiveUpLocked(peer.get());
     if (peer->sender == nullptr) {
       CollectConnectionLocked(peer.get(), now, next, &chores);
     } else {
       CollectCoursesLocked(peer, now, next, &chores);
+      *next = std::min(*next, peer->asked_at + peer->patience);
     }
   }
+  chores.close.swap(retired_);
+  chores.news.swap(news_);
   return chores;
 }
 
 void Replicator::CollectConnectionLocked(Peer* peer, absl::Time now, absl::Time* next, Chores* chores) {
   if (now >= peer->until && peer->link != nullptr) {
-    LoseLocked(peer);  // it does not say hello
+    GiveUpLocked(peer);  // it does not say hello
   } else if (now >= peer->until) {
     peer->link = std::make_shared<Link>(this);
     peer->until = now + options_.lease;
@@ -514,12 +544,16 @@ void Replicator::CollectCoursesLocked(const std::shared_ptr<Peer>& peer, absl::T
     } else {
       WaitLocked(&course, course.stage == Stage::kAsk ? options_.first_wait : 2 * course.wait);
       chores->ask.emplace_back(peer, shard);
+      peer->asked_at = std::min(peer->asked_at, now);
     }
   }
 }
 
 void Replicator::Perform(const Chores& chores) {
   for (const std::shared_ptr<Link>& link : chores.close) link->Close();
+  for (const std::string& line : chores.news) {
+    if (options_.on_silence) options_.on_silence(line);
+  }
   for (const auto& [peer, link] : chores.open) {
     ExchangeMessage hello;
     {

@@ -9,7 +9,9 @@
 // - Not answered in time: it is asked again what it has, with a header alone, and what is missing is sent
 //   again.
 // - A connection that breaks is opened again, and everything that is kept is sent again; so it is under a new
-//   map.
+//   map. Who missed a map in between asks everybody anew: under that one another was maybe the primary.
+// - A server that says nothing at all, a lease long, to what it is asked has its connection broken and opened
+//   again, and it is told of: as long as it lives for the coordinator, what it is a backup of waits for it.
 // - Who is further behind than is kept is asked again, and copied: kMaxKept updates of a shard, and
 //   `max_kept_bytes` for all of a server.
 #pragma once
@@ -58,6 +60,9 @@ struct ReplicatorOptions {
   std::function<void()> on_open;
   // A copy is complete (Replicator::copied). As on_open.
   std::function<void()> on_copied;
+  // A server that others wait for says nothing, or speaks again: a line for the log. From the replicator's
+  // thread.
+  std::function<void(const std::string&)> on_silence;
 };
 
 // Thread-safe. Start begins a thread, which opens connections, asks, copies and sends again; Close joins it.
@@ -79,8 +84,8 @@ class Replicator : public ForwardSink {
   void Start(Opener opener);
 
   // From now on the primaries of `store`, whose duties under map `term` are set already, have these peers.
-  // What is known of those that stay is kept, unless the store is another. Null, or no peers: nobody is told
-  // anything.
+  // What is known of those that stay is kept, unless the store is another or `term` is not the next after the
+  // last one's. Null, or no peers: nobody is told anything.
   void SetMap(const std::shared_ptr<ParameterStore>& store, int64_t term, int64_t rewind,
               std::vector<BackupPeer> peers);
 
@@ -138,7 +143,12 @@ class Replicator : public ForwardSink {
     std::set<ShardId> unsent;  // courses with something to send
     bool sending = false;      // by some thread, which takes what comes meanwhile
     size_t kept_bytes = 0;
-    absl::Duration answer_time;  // to updates, smoothed; zero: not known
+    absl::Duration answer_time;                    // to updates, smoothed; zero: not known
+    absl::Time asked_at = absl::InfiniteFuture();  // the first question since it was heard last
+    // So long it may say nothing: the lease, and twice as long after each connection on which it did not
+    // speak, since the wire may be slow.
+    absl::Duration patience;
+    bool silent = false;  // that was told
   };
   using Peers = std::vector<std::shared_ptr<Peer>>;
   // What the thread does outside the lock.
@@ -148,8 +158,9 @@ class Replicator : public ForwardSink {
     std::vector<std::pair<std::shared_ptr<Peer>, ShardId>> ask;
     std::vector<std::pair<std::shared_ptr<Peer>, ShardId>> copy;
     Peers send;
+    std::vector<std::string> news;
     bool empty() const {
-      return close.empty() && open.empty() && ask.empty() && copy.empty() && send.empty();
+      return close.empty() && open.empty() && ask.empty() && copy.empty() && send.empty() && news.empty();
     }
   };
 
@@ -165,6 +176,10 @@ class Replicator : public ForwardSink {
   // After a change of the map, or of the connection: everything is sent again.
   void BeginAgainLocked(Peer* peer, bool new_term) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LoseLocked(Peer* peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // It has spoken.
+  void HearLocked(Peer* peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // It has not, for its patience: the connection is given up.
+  void GiveUpLocked(Peer* peer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void KeepLocked(Peer* peer, Course* course, Kept kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetLocked(Peer* peer, Course* course, size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RestartLocked(Peer* peer, ShardId shard, Stage stage, absl::Duration delay)
@@ -209,6 +224,7 @@ class Replicator : public ForwardSink {
   bool open_told_ ABSL_GUARDED_BY(mutex_) = true;
   Peers peers_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<Link>> retired_ ABSL_GUARDED_BY(mutex_);  // to be closed
+  std::vector<std::string> news_ ABSL_GUARDED_BY(mutex_);               // for on_silence
   std::minstd_rand random_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time wakes_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // the thread, if nothing happens

@@ -1,6 +1,7 @@
 #include "server/shard_state.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
@@ -270,7 +271,7 @@ void ShardState::ApplyRoundLocked(const PushHeader& header, const TensorBytes& g
   const std::vector<int64_t> staleness = TakeStalenessLocked(group);
   shared_.staleness->Record(staleness, policy_.LastRoundLead(group));
   const std::shared_ptr<TensorBuffer> next = NextVersionLocked();
-  const std::shared_ptr<TensorBuffer> final = gate_ == nullptr ? nullptr : shared_.pool->Take(length_);
+  const std::shared_ptr<TensorBuffer> final = gate_ == nullptr ? nullptr : shared_.forwarded->Take(length_);
   const ShardUpdater::Round round{.update = current_.version + 1,
                                   .progress = static_cast<double>(applied_pushes_) / options_.replicas,
                                   .staleness = staleness,
@@ -394,6 +395,8 @@ void ShardState::SetDuty(int64_t term, const ShardDuty& duty) {
   Results results;
   {
     MutexLock lock(&mutex_);
+    // Who missed a map in between knows of nobody what he was told under it.
+    if (term > term_ + 1 && gate_ != nullptr) gate_->ForgetBackups();
     term_ = term;
     const ShardRole before = std::exchange(role_, duty.role);
     if (duty.role == ShardRole::kPrimary) {
@@ -454,9 +457,15 @@ absl::Status ShardState::CheckForwardLocked(int64_t term, const ShardForward& fo
     return absl::FailedPreconditionError(
         absl::StrCat("a forward of version ", forward.made.version, ", but it is at ", current_.version));
   }
-  if (forward.gradient.size_bytes() == length_ * sizeof(float)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("a forward of ", forward.gradient.size_bytes(), " bytes, not ", length_ * sizeof(float)));
+  if (forward.gradient.size_bytes() != length_ * sizeof(float)) {
+    return absl::InvalidArgumentError(absl::StrCat("a forward of ", forward.gradient.size_bytes(),
+                                                   " bytes, not ", length_ * sizeof(float)));
+  }
+  if (std::isfinite(forward.learning_rate) && forward.made.term >= 0 && forward.made.term <= term)
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a forward of term ", term, " with an update of term ",
+                                                 forward.made.term, " and learning rate ",
+                                                 forward.learning_rate));
 }
 
 absl::Status ShardState::Forward(int64_t term, const ShardForward& forward) {

@@ -96,9 +96,10 @@ class ShardState {
   static constexpr size_t kMaxParkedReads = 1 << 16;
   static constexpr size_t kMaxAskedSnapshots = 64;
 
-  // What all shards of a server share; `pool` and `staleness` outlive the shards.
+  // What all shards of a server share; the pools and `staleness` outlive the shards.
   struct Shared {
-    std::shared_ptr<BufferPool> pool;  // of partial sums
+    std::shared_ptr<BufferPool> pool;       // of partial sums
+    std::shared_ptr<BufferPool> forwarded;  // of what backups are told
     StalenessRecorder* staleness;
     Version checkpoint_every = 0;                    // as ParameterStoreOptions
     std::function<void(ShardSnapshot)> on_snapshot;  // likewise

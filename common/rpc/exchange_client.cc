@@ -82,6 +82,7 @@ std::shared_ptr<ExchangeSender> ExchangeClient::Open(const std::string& address,
   connection->set_trace(trace);
   {
     MutexLock lock(&mutex_);
+    std::erase_if(connections_, [](const std::weak_ptr<Connection>& weak) { return weak.expired(); });
     connections_.push_back(connection);
   }
   connection->Begin();

@@ -2,7 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <limits>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -202,6 +205,130 @@ TEST_F(ServiceOfABackup, ForwardsOfAnotherTermAreRefused) {
   ExpectRefused(connection.Say(round, kTerm - 1), absl::StatusCode::kAborted);
   ExpectRefused(connection.Say(round, kTerm + 1), absl::StatusCode::kUnavailable);
   EXPECT_EQ(backup_->Mark(kWeights), (ShardMark{0, 0}));
+}
+
+TEST_F(ServiceOfABackup, ForwardThatNobodyCanHaveMadeIsRefused) {
+  using Fields = ReplicationFields;
+  Connection connection = Connect();
+  const ExchangeMessage round = Round(0);
+  const std::vector<std::pair<std::string, std::function<void(Fields*)>>> changes = {
+      {"no number", [](Fields* fields) { fields->learning_rate = std::numeric_limits<double>::quiet_NaN(); }},
+      {"infinite", [](Fields* fields) { fields->learning_rate = std::numeric_limits<double>::infinity(); }},
+      {"later term", [](Fields* fields) { fields->update_term = kTerm + 1; }},
+      {"negative term", [](Fields* fields) { fields->update_term = -1; }},
+      {"no such group", [](Fields* fields) { fields->group = 1; }},
+      {"negative group", [](Fields* fields) { fields->group = -1; }},
+      {"nobody", [](Fields* fields) { fields->covered = {}; }},
+      {"twice",
+       [](Fields* fields) {
+         fields->covered = {{0, 0}, {0, 0}};
+       }},
+      {"out of order",
+       [](Fields* fields) {
+         fields->covered = {{0, -1}};
+       }},
+      {"before the first",
+       [](Fields* fields) {
+         fields->covered = {{-1, 0}};
+       }},
+      {"beyond the last",
+       [](Fields* fields) {
+         fields->covered = {{0, 1}};
+       }},
+      {"huge", [](Fields* fields) {
+         fields->covered = {{std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()}};
+       }}};
+  for (const auto& [name, change] : changes) {
+    SCOPED_TRACE(name);
+    ExchangeMessage forward = round;
+    Fields fields = *round.replication;
+    change(&fields);
+    forward.replication = std::make_shared<const Fields>(fields);
+    ExpectRefused(connection.Say(forward), absl::StatusCode::kInvalidArgument);
+  }
+  for (const Clock clock : {int64_t{-1}, int64_t{1}, std::numeric_limits<int64_t>::max()}) {
+    ExchangeMessage forward = round;
+    forward.clock = clock;
+    ExpectRefused(connection.Say(forward), absl::StatusCode::kInvalidArgument);
+  }
+  for (const int64_t length : {int64_t{0}, kLength - 1, 2 * kLength}) {
+    ExchangeMessage forward = round;
+    forward.tensor = Bytes(Floats(static_cast<size_t>(length), 1));
+    ExpectRefused(connection.Say(forward), absl::StatusCode::kInvalidArgument);
+  }
+  for (const Version version : {Version{-1}, Version{2}, std::numeric_limits<Version>::max()}) {
+    ExchangeMessage forward = round;
+    forward.version = version;
+    ExpectMark(connection.Say(forward), MessageKind::kForwarded, {0, 0});
+  }
+  ExchangeMessage bare = round;
+  bare.replication = nullptr;
+  ExpectRefused(connection.Say(bare), absl::StatusCode::kInvalidArgument);
+  ExpectMark(connection.Say(round), MessageKind::kForwarded, {1, kTerm});
+}
+
+TEST_F(ServiceOfABackup, PiecesMayComeTwiceButNotBehindTheLast) {
+  Round(0);
+  const std::vector<ExchangeMessage> pieces = Copy();
+  Connection connection = Connect();
+  ExpectRefused(connection.Say(pieces[3]), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(backup_->Mark(kWeights), (ShardMark{0, 0}));
+  for (const size_t piece : {2, 0, 0, 1, 2}) EXPECT_TRUE(connection.Say(pieces[piece]).empty());
+  ExpectMark(connection.Say(pieces[3]), MessageKind::kCopied, {1, kTerm});
+  ExpectRefused(connection.Say(pieces[3]), absl::StatusCode::kDataLoss);
+  for (const ExchangeMessage& piece : {pieces[0], pieces[1], pieces[2]}) connection.Say(piece);
+  ExpectMark(connection.Say(pieces[3]), MessageKind::kCopied, {1, kTerm});
+}
+
+TEST_F(ServiceOfABackup, CopyThatCountsOtherwiseThanItsPolicyIsRefused) {
+  Round(0);
+  const std::vector<ExchangeMessage> pieces = Copy();
+  using Fields = ReplicationFields;
+  const std::vector<std::function<void(Fields*)>> changes = {
+      [](Fields* fields) { fields->applied_pushes = 2; },
+      [](Fields* fields) { fields->group_clocks = {-1}; },
+      [](Fields* fields) { fields->group_clocks = {2}; },
+      [](Fields* fields) {
+        fields->group_clocks = {1, 1};
+      },
+      [](Fields* fields) { fields->replica_clocks = {std::numeric_limits<int64_t>::max()}; },
+      [](Fields* fields) { fields->applied = {}; },
+      [](Fields* fields) { fields->dropped = -1; },
+      [](Fields* fields) { fields->update_term = kTerm + 1; },
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    SCOPED_TRACE(i);
+    Connection connection = Connect();
+    std::vector<ExchangeMessage> changed = pieces;
+    for (ExchangeMessage& piece : changed) {
+      Fields fields = *piece.replication;
+      changes[i](&fields);
+      piece.replication = std::make_shared<const Fields>(fields);
+    }
+    for (size_t piece = 0; piece < 3; ++piece) EXPECT_TRUE(connection.Say(changed[piece]).empty());
+    ExpectRefused(connection.Say(changed[3]), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(backup_->Mark(kWeights), (ShardMark{0, 0}));
+}
+
+TEST_F(ServiceOfABackup, CopyIsOfOneTerm) {
+  Round(0);
+  const std::vector<ExchangeMessage> pieces = Copy();
+  Connection connection = Connect();
+  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(connection.Say(pieces[i]).empty());
+  ASSERT_TRUE(backup_->SetDuties(kTerm + 1, {{kWeights, {.role = ShardRole::kBackup}}}).ok());
+  service_->Adopt(backup_, kTerm + 1, {kPrimaryNode});
+  ExpectRefused(connection.Say(pieces[3], kTerm), absl::StatusCode::kAborted);
+  ExpectRefused(connection.Say(pieces[3], kTerm + 1), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(ServiceOfABackup, CopyOfAShardThatIsNotToComeHereIsRefused) {
+  std::vector<ExchangeMessage> pieces;
+  ASSERT_TRUE(primary_->Copy(kStatistics, [&](ShardCopy copy) { pieces = ToMessages(copy); }).ok());
+  Connection connection = Connect();
+  for (size_t i = 0; i + 1 < pieces.size(); ++i) EXPECT_TRUE(connection.Say(pieces[i]).empty());
+  ExpectRefused(connection.Say(pieces.back()), absl::StatusCode::kAborted);
+  EXPECT_EQ(backup_->held(), std::vector<ShardId>{kWeights});
 }
 
 TEST_F(ServiceOfABackup, WorkersHelloWaitsUntilWhatItTellsHoldsWithAnyHeir) {

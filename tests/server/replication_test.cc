@@ -473,7 +473,7 @@ TEST_F(Duties, CopyAloneIsEnoughToAnswerTheVersionBefore) {
   Pair();
   Round(0);
   const auto joining = Make({});
-  ASSERT_TRUE(joining->store->SetDuties(1, {}).ok());
+  ASSERT_TRUE(joining->store->SetDuties(1, {{kWeights, kBackup}}).ok());
   ASSERT_TRUE(joining->store->Install(1, CopyOfShard(*primary_->store)).ok());
   ASSERT_TRUE(joining->store->SetDuties(2, {{kWeights, kAlone}}).ok());
   EXPECT_EQ(ReadNow(*joining->store, kWeights, 0, 0)->version, 0);
@@ -508,7 +508,33 @@ TEST_F(Duties, CopyIsOfTheTermAndNotForThePrimary) {
   damaged = copy;
   damaged.snapshot.shard = 9;
   EXPECT_EQ(backup_->store->Install(1, damaged).code(), absl::StatusCode::kInvalidArgument);
+  for (const int64_t term : {-1, 2}) {
+    damaged = copy;
+    damaged.term = term;
+    EXPECT_EQ(backup_->store->Install(1, damaged).code(), absl::StatusCode::kInvalidArgument) << term;
+  }
   EXPECT_EQ(backup_->store->Mark(kWeights), (ShardMark{0, 0}));
+}
+
+TEST_F(Duties, CopyThatTheMapDoesNotGiveIsRefused) {
+  Pair();
+  const auto joining = Make({});
+  ASSERT_TRUE(joining->store->SetDuties(1, {{kStatistics, kBackup}}).ok());
+  EXPECT_EQ(joining->store->Install(1, CopyOfShard(*primary_->store)).code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(joining->store->held(), ::testing::IsEmpty());
+  ASSERT_TRUE(joining->store->SetDuties(2, {{kWeights, kBackup}}).ok());
+  EXPECT_EQ(joining->store->Install(2, CopyOfShard(*primary_->store)), absl::OkStatus());
+}
+
+// Under the map that it missed another server may have led, and taken back what this one's backup had.
+TEST_F(Duties, PrimaryThatMissedAMapKnowsNothingOfItsBackups) {
+  Pair();
+  ASSERT_TRUE(primary_->store->SetDuties(2, {{kWeights, Leads({7})}, {kStatistics, kAlone}}).ok());
+  EXPECT_TRUE(primary_->store->open()) << "the next map: what was told holds";
+  ASSERT_TRUE(primary_->store->SetDuties(4, {{kWeights, Leads({7})}, {kStatistics, kAlone}}).ok());
+  EXPECT_FALSE(primary_->store->open());
+  ASSERT_TRUE(primary_->store->OnHas(kWeights, 7, 0).ok());
+  EXPECT_TRUE(primary_->store->open());
 }
 
 TEST_F(Duties, PrimaryThatBecomesABackupForgetsOpenRoundsAndCancelsReads) {

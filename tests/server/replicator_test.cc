@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -75,6 +77,10 @@ class Servers : public ::testing::Test {
       replication.shortest_wait = absl::Milliseconds(2);
       replication.lease = absl::Milliseconds(300);
       replication.on_open = [raw = server->service.get()] { raw->OnOpen(); };
+      replication.on_silence = [this](const std::string& line) {
+        MutexLock lock(&mutex_);
+        news_.push_back(line);
+      };
       server->replicator = std::make_shared<Replicator>(std::move(replication));
       options.forwards = server->replicator;
       const std::vector<ShardId> held =
@@ -107,11 +113,11 @@ class Servers : public ::testing::Test {
       std::vector<BackupPeer> peers;
       for (const int other : index == primary ? backups : std::vector<int>()) {
         duty.backups.push_back(10 + other);
-        peers.push_back({.node_id = 10 + other, .backups = {0, 1}});
+        peers.push_back({.node_id = 10 + other, .name = absl::StrCat("server ", other), .backups = {0, 1}});
       }
       for (const int other : index == primary ? joining : std::vector<int>()) {
         duty.joining.push_back(10 + other);
-        peers.push_back({.node_id = 10 + other, .joining = {0, 1}});
+        peers.push_back({.node_id = 10 + other, .name = absl::StrCat("server ", other), .joining = {0, 1}});
       }
       Server& server = *servers_[index];
       ASSERT_TRUE(server.store->SetDuties(term, {{0, duty}, {1, duty}}).ok());
@@ -130,6 +136,34 @@ class Servers : public ::testing::Test {
     cut ? (void)cut_.insert(index) : (void)cut_.erase(index);
     for (const auto& sender : senders_[index]) sender->Close(absl::UnavailableError("cut"));
     senders_[index].clear();
+  }
+
+  // Every message from now on to server `index` goes through `filter`; those of which it says false are lost.
+  // Called by any thread, without locks held.
+  using Filter = std::function<bool(const ExchangeMessage&)>;
+  void SetFilter(size_t index, Filter filter) {
+    MutexLock lock(&mutex_);
+    filters_[index] = std::make_shared<const Filter>(std::move(filter));
+  }
+  // For filters, which outlive the test's own variables.
+  std::atomic<bool> open_ = true;
+  std::atomic<int> count_ = 0;
+
+  // What was said of servers that say nothing.
+  std::vector<std::string> news() {
+    MutexLock lock(&mutex_);
+    return news_;
+  }
+  int connections(size_t index) {
+    MutexLock lock(&mutex_);
+    return connections_[index];
+  }
+  static void WaitUntil(const std::function<bool()>& holds, const char* what) {
+    const absl::Time deadline = absl::Now() + kPatience;
+    while (!holds()) {
+      ASSERT_LT(absl::Now(), deadline) << what;
+      std::this_thread::yield();
+    }
   }
 
   // A round of both shards; each ends when its version may be read.
@@ -188,19 +222,51 @@ class Servers : public ::testing::Test {
     std::shared_ptr<ParameterStore> store;
   };
 
+  // Asks the filter of a server at each message to it.
+  class Filtered : public ExchangeSender {
+   public:
+    Filtered(Servers* servers, size_t to, std::shared_ptr<ExchangeSender> sender)
+        : servers_(servers), to_(to), sender_(std::move(sender)) {}
+    void Send(ExchangeMessage message, int priority) override {
+      if (servers_->Passes(to_, message)) sender_->Send(std::move(message), priority);
+    }
+    void Flush() override { sender_->Flush(); }
+    void Grant(int64_t bytes) override { sender_->Grant(bytes); }
+    void Close(absl::Status reason) override { sender_->Close(std::move(reason)); }
+
+   private:
+    Servers* const servers_;
+    const size_t to_;
+    const std::shared_ptr<ExchangeSender> sender_;
+  };
+
+  bool Passes(size_t to, const ExchangeMessage& message) {
+    std::shared_ptr<const Filter> filter;
+    {
+      MutexLock lock(&mutex_);
+      const auto found = filters_.find(to);
+      if (found != filters_.end()) filter = found->second;
+    }
+    return filter == nullptr || (*filter)(message);
+  }
+
   std::shared_ptr<ExchangeSender> Open(size_t to, std::shared_ptr<ExchangeReceiver> receiver) {
     const InProcessNetwork::Connection connection = network_.Connect();
     network_.Start(connection, std::move(receiver),
                    servers_[to]->service->NewSession(WithFaults(faults_.get(), connection.server)));
     MutexLock lock(&mutex_);
     senders_[to].push_back(connection.client);
+    ++connections_[to];
     if (cut_.count(to) > 0) connection.client->Close(absl::UnavailableError("cut"));
-    return WithFaults(faults_.get(), connection.client);
+    return std::make_shared<Filtered>(this, to, WithFaults(faults_.get(), connection.client));
   }
 
   std::shared_ptr<LinkFaults> faults_;
   Mutex mutex_;
   std::set<size_t> cut_ ABSL_GUARDED_BY(mutex_);
+  std::map<size_t, std::shared_ptr<const Filter>> filters_ ABSL_GUARDED_BY(mutex_);
+  std::map<size_t, int> connections_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> news_ ABSL_GUARDED_BY(mutex_);
   std::map<size_t, std::vector<std::shared_ptr<ExchangeSender>>> senders_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Server>> servers_;
   InProcessNetwork network_{/*shuffle_seed=*/5};  // goes first
@@ -289,6 +355,32 @@ TEST_F(Servers, HeirGoesOnWithABackupThatWasBehindOrAhead) {
   ExpectSameBits(1, 2);
 }
 
+// The heir makes that version too, of other gradients, before it hears of the one that its backup has.
+TEST_F(Servers, BackupWithTheSameVersionOfAnotherTermIsCopied) {
+  Start(3);
+  Map(1, 0, {1, 2});
+  Round(0, 0);
+  Cut(1, true);
+  PushRound(0, kWeights, 1, /*more=*/8);  // reaches server 2 alone
+  WaitUntil([&] { return store(2).Mark(kWeights).version == 2; }, "the update has not come");
+  replicator(0).Close();  // it dies
+  Cut(1, false);
+  open_ = false;
+  SetFilter(2, [this](const ExchangeMessage& message) {
+    ++count_;
+    return open_ || message.kind == MessageKind::kHello;
+  });
+  Map(2, 1, {2});
+  WaitUntil([&] { return count_ >= 4; }, "the heir asks");
+  PushRound(1, kWeights, 1);
+  open_ = true;
+  EXPECT_EQ(Answer(store(1), kWeights, 2).Wait()->version, 2);
+  EXPECT_EQ(store(2).Mark(kWeights), (ShardMark{2, 2}));
+  PushRound(1, kStatistics, 1);
+  EXPECT_EQ(Answer(store(1), kStatistics, 2).Wait()->version, 2);
+  ExpectSameBits(1, 2);
+}
+
 TEST_F(Servers, PrimaryThatHasNotHeardOfItsHeirReleasesNothingMore) {
   Start(3);
   Map(1, 0, {1, 2});
@@ -309,6 +401,167 @@ TEST_F(Servers, PrimaryOfManyRoundsThatStaysNeedsNoCopies) {
   for (Clock clock = 3; clock < 6 && !HasFatalFailure(); ++clock) Round(0, clock);
   // Six rounds of both shards, or an update more than once; a copy is four rounds of the weights.
   EXPECT_LT(replicator(0).forwarded_bytes(), 9 * static_cast<int64_t>((kLength + 8) * sizeof(float)));
+}
+
+// Its connection is there, and so are its heartbeats, but nothing comes back.
+TEST_F(Servers, BackupThatSaysNothingIsConnectedAgainAndToldOf) {
+  Start(2);
+  Map(1, 0, {1});
+  Round(0, 0);
+  const int before = connections(1);
+  open_ = false;
+  SetFilter(1,
+            [this](const ExchangeMessage& message) { return open_ || message.kind == MessageKind::kHello; });
+  PushRound(0, kWeights, 1);
+  PushRound(0, kStatistics, 1);
+  const Answer weights(store(0), kWeights, 2);
+  WaitUntil([&] { return connections(1) >= before + 2; }, "it is given up once, and again");
+  EXPECT_FALSE(weights.there());
+  EXPECT_THAT(news(), ::testing::Contains(::testing::HasSubstr("server 1 holds or is to get 2 shards")));
+  open_ = true;
+  EXPECT_EQ(weights.Wait()->version, 2);
+  EXPECT_EQ(Answer(store(0), kStatistics, 2).Wait()->version, 2);
+  WaitUntil([&] { return news().back() == "server 1 answers again"; }, "that is told as well");
+  Round(0, 2);
+  ExpectSameBits(0, 1);
+}
+
+TEST_F(Servers, ServerThatIsConnectedToButSaysNoHelloIsToldOf) {
+  Start(2);
+  open_ = false;
+  SetFilter(1, [this](const ExchangeMessage&) { return open_.load(); });
+  Map(1, 0, {1});
+  WaitUntil([&] { return !news().empty(); }, "nobody speaks of it");
+  open_ = true;
+  Round(0, 0);
+}
+
+TEST_F(Servers, ConnectionThatBreaksInTheMiddleOfACopyIsOpenedAgain) {
+  Start(2, /*empty=*/{1});
+  SetFilter(1, [this](const ExchangeMessage& message) {
+    const bool breaks = message.kind == MessageKind::kCopy && ++count_ % 3 == 0 && count_ < 12;
+    if (breaks) Cut(1, false);
+    return !breaks;
+  });
+  Map(1, 0, {}, {1});
+  Clock clock = 0;
+  TrainUntilCopied(0, &clock, 1);
+  EXPECT_GT(connections(1), 2);
+  Map(2, 0, {1});
+  Round(0, clock++);
+  ExpectSameBits(0, 1);
+}
+
+// Who is to get a copy, and does not answer, holds nobody up and is not kept updates for without end.
+TEST_F(Servers, JoiningServerThatLagsIsCopiedAnewAndHoldsNobodyUp) {
+  constexpr auto kMaxKept = static_cast<Clock>(Replicator::kMaxKept);
+  Start(2, /*empty=*/{1});
+  struct Seen {
+    Mutex mutex;
+    Clock reached = 0;                           // while it lagged
+    std::set<std::pair<ShardId, Version>> kept;  // of those updates, that are sent afterwards
+  };
+  const auto seen = std::make_shared<Seen>();
+  open_ = false;
+  SetFilter(1, [this, seen](const ExchangeMessage& message) {
+    MutexLock lock(&seen->mutex);
+    if (message.kind == MessageKind::kForward && !message.probe && open_ && message.version <= seen->reached)
+      seen->kept.emplace(message.shard, message.version);
+    return open_ || message.kind == MessageKind::kHello || message.probe;
+  });
+  Map(1, 0, {}, {1});
+  Clock clock = 0;
+  while (clock < 3 * kMaxKept && !HasFatalFailure()) Round(0, clock++);
+  EXPECT_TRUE(replicator(0).copied().empty());
+  {
+    MutexLock lock(&seen->mutex);
+    seen->reached = clock;
+  }
+  open_ = true;
+  TrainUntilCopied(0, &clock, 1);
+  {
+    MutexLock lock(&seen->mutex);
+    EXPECT_LE(seen->kept.size(), 2 * Replicator::kMaxKept) << "of two shards";
+  }
+  Map(2, 0, {1});
+  Round(0, clock++);
+  ExpectSameBits(0, 1);
+}
+
+// The map in between made another server the primary, and that one took back what this one's backup had.
+TEST_F(Servers, PrimaryThatMissedAMapAsksItsBackupsAnew) {
+  Start(3);
+  Map(1, 0, {1, 2});
+  Round(0, 0);
+  Cut(2, true);
+  PushRound(0, kWeights, 1);  // reaches server 1 alone
+  WaitUntil([&] { return store(1).Mark(kWeights).version == 2; }, "the update has not come");
+  const Answer weights(store(0), kWeights, 2);
+  Cut(2, false);
+  Map(2, 2, {1}, {}, {1, 2});
+  WaitUntil([&] { return store(1).Mark(kWeights).version == 1; }, "it was ahead of its new primary");
+  replicator(2).Close();  // it dies
+  Map(3, 0, {1});
+  ASSERT_EQ(weights.Wait()->version, 2);
+  EXPECT_EQ(store(1).Mark(kWeights), (ShardMark{2, 1})) << "what was released";
+  PushRound(0, kStatistics, 1);
+  ASSERT_EQ(Answer(store(0), kStatistics, 2).Wait()->version, 2);
+  Round(0, 2);
+  ExpectSameBits(0, 1);
+}
+
+TEST_F(Servers, UpdatesThatComeBeforeTheBackupKnowsTheMapComeAgain) {
+  Start(2);
+  Map(1, 0, {1});
+  Round(0, 0);
+  SetFilter(1, [this](const ExchangeMessage& message) {
+    count_ += message.term == 2 && message.kind == MessageKind::kForward && !message.probe ? 1 : 0;
+    return true;
+  });
+  Map(2, 0, {1}, {}, {0});
+  PushRound(0, kWeights, 1);
+  const Answer weights(store(0), kWeights, 2);
+  WaitUntil([&] { return count_ > 0; }, "it is not sent");
+  EXPECT_FALSE(weights.there());
+  EXPECT_EQ(store(1).Mark(kWeights), (ShardMark{1, 1}));
+  Map(2, 0, {1}, {}, {1});
+  EXPECT_EQ(weights.Wait()->version, 2);
+  EXPECT_EQ(store(1).Mark(kWeights), (ShardMark{2, 2}));
+}
+
+TEST_F(Servers, TwoPrimariesDieOneAfterTheOther) {
+  Start(3);
+  Map(1, 0, {1, 2});
+  for (Clock clock = 0; clock < 3 && !HasFatalFailure(); ++clock) Round(0, clock);
+  replicator(0).Close();
+  Map(2, 1, {2});
+  PushRound(1, kWeights, 3);  // what became of it nobody knows
+  replicator(1).Close();
+  Map(3, 2, {});
+  PushRound(2, kWeights, 3);
+  PushRound(2, kStatistics, 3);
+  for (Clock clock = 4; clock < 7 && !HasFatalFailure(); ++clock) Round(2, clock);
+  for (const auto& [least, most] : store(2).AppliedRange()) EXPECT_EQ(least, 7);
+}
+
+TEST_F(Servers, HeirBringsWhoWasBeingCopiedToTheEnd) {
+  Start(3, /*empty=*/{2});
+  open_ = false;
+  SetFilter(2, [this](const ExchangeMessage& message) {
+    const bool last = message.kind == MessageKind::kCopy && message.replication->tensor == "weights";
+    return open_ || !last;
+  });
+  Map(1, 0, {1}, {2});
+  for (Clock clock = 0; clock < 5 && !HasFatalFailure(); ++clock) Round(0, clock);
+  replicator(0).Close();  // it dies
+  EXPECT_EQ(store(2).Mark(kWeights).version, -1);
+  open_ = true;
+  Map(2, 1, {}, {2});
+  Clock clock = 5;
+  TrainUntilCopied(1, &clock, 2);
+  Map(3, 1, {2});
+  Round(1, clock++);
+  ExpectSameBits(1, 2);
 }
 
 TEST_F(Servers, SeveralGroupsGoOnUnderLoss) {
