@@ -7,6 +7,16 @@
 #include "common/status.h"
 
 namespace tessera {
+namespace {
+
+// Who holds nothing does not belong to a map.
+void RemoveEmpty(ShardPlan* plan) {
+  for (const int32_t server : plan->servers()) {
+    if (plan->IsEmpty(server)) plan->Remove(server);
+  }
+}
+
+}  // namespace
 
 MapPlanner::MapPlanner(const MapPlannerOptions& options, ShardLayout layout, wire::ClusterMap base)
     : options_(options),
@@ -27,7 +37,7 @@ std::optional<MapPlanner::Change> MapPlanner::Advance(const Membership& members,
   Park("", false);
   if (!training) return std::nullopt;
   std::optional<ShardPlan> next;
-  if (AllHaveAdopted(map_, members)) next = NextStep(members);
+  if (MayStep(members, now)) next = NextStep(members);
   if (!next.has_value() && WorkersStand(map_, members)) return std::nullopt;
   return MakeMap(members, next.value_or(plan_), /*spread=*/true, /*rewound=*/false);
 }
@@ -41,13 +51,9 @@ std::optional<MapPlanner::Change> MapPlanner::Start(const Membership& members) {
 
 ShardPlan MapPlanner::NewPlan(const Membership& members) const {
   ShardPlan plan(layout_, options_.backups);
-  size_t room = static_cast<size_t>(options_.servers);
-  for (const Node* node : StayingServers(members)) {
-    if (room == 0) break;
-    plan.Add(node->id);
-    --room;
-  }
-  plan.Place(plan.servers().size());
+  for (const Node* node : StayingServers(members)) plan.Add(node->id);
+  plan.Place();
+  RemoveEmpty(&plan);
   return plan;
 }
 
@@ -60,23 +66,38 @@ std::optional<ShardPlan> MapPlanner::WithoutTheDead(const Membership& members) c
   return plan;
 }
 
-std::optional<ShardPlan> MapPlanner::NextStep(const Membership& members) const {
+bool MapPlanner::MayStep(const Membership& members, absl::Time now) {
+  if (!AllHaveAdopted(map_, members)) return false;
+  copying_since_ = std::min(copying_since_, now);
+  return copied_.size() >= static_cast<size_t>(plan_.CopiesUnderWay()) ||
+         now - copying_since_ >= options_.lease;
+}
+
+ShardPlan MapPlanner::Wanted(const Membership& members) const {
   ShardPlan plan = plan_;
   const std::vector<const Node*> staying = StayingServers(members);
   for (const int32_t server : plan_.servers()) {
     if (members.Find(server)->draining && !staying.empty()) plan.Drain(server);
   }
-  for (const Node* node : staying) {
-    if (plan.staying() < static_cast<size_t>(options_.servers)) plan.Add(node->id);
-  }
+  for (const Node* node : staying) plan.Add(node->id);
   for (const auto& [shard, server] : copied_) plan.OnCopied(shard, server);
   while (plan.Advance()) {
   }
-  for (const int32_t server : plan_.servers()) {
-    if (members.Find(server)->draining && plan.IsEmpty(server)) plan.Remove(server);
-  }
+  return plan;
+}
+
+std::optional<ShardPlan> MapPlanner::NextStep(const Membership& members) const {
+  ShardPlan plan = Wanted(members);
+  RemoveEmpty(&plan);
   if (plan == plan_) return std::nullopt;
   return plan;
+}
+
+std::optional<bool> MapPlanner::IsOfUse(const Node& node, const Membership& members) const {
+  const ShardPlan plan = Wanted(members);
+  if (!plan.IsEmpty(node.id)) return true;
+  if (!plan.IsQuiet()) return std::nullopt;
+  return false;
 }
 
 void MapPlanner::OnCopied(const Node& node, ShardId shard, int32_t server) {
@@ -143,6 +164,7 @@ std::optional<MapPlanner::Change> MapPlanner::MakeMap(const Membership& members,
   map_ = std::move(next);
   plan_ = std::move(plan);
   copied_.clear();
+  copying_since_ = absl::InfiniteFuture();
   go_back_ = false;
   wait_from_ = absl::InfiniteFuture();
   Park("", false);
