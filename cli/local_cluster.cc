@@ -166,7 +166,7 @@ void LocalCluster::AdoptNames(const std::map<int64_t, std::string>& names) {
 
 std::string LocalCluster::DescribeExit(size_t process, const ProcessExit& exit) const {
   const Process& child = processes_.process(process);
-  const std::string quote = exit.signaled ? "" : LastLogLine(child.log_path());
+  const std::string quote = exit.signaled || exit.was_asked() ? "" : LastLogLine(child.log_path());
   return absl::StrCat(child.name(), " (pid ", child.pid(), ") ", Describe(exit), quote.empty() ? "" : ": ",
                       quote, "; log: ", child.log_path());
 }

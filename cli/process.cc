@@ -101,7 +101,10 @@ absl::StatusOr<FileDescriptor> Open(const std::string& path, int flags) {
 
 }  // namespace
 
+bool ProcessExit::was_asked() const { return !signaled && (code == 128 + SIGTERM || code == 128 + SIGINT); }
+
 std::string Describe(const ProcessExit& exit) {
+  if (exit.was_asked()) return "left, as it was asked to";
   if (!exit.signaled) return absl::StrCat("exited with status ", exit.code);
   return absl::StrCat("was killed by signal ", exit.code, " (", strsignal(exit.code), ")");
 }

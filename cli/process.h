@@ -26,9 +26,11 @@ struct ProcessExit {
   int code = 0;  // exit status, or the signal's number
 
   bool clean() const { return !signaled && code == 0; }
+  // It took SIGTERM or SIGINT, and ended in order: whoever sent that wants it gone.
+  bool was_asked() const;
 };
 
-// "was killed by signal 9 (Killed)" or "exited with status 1".
+// "was killed by signal 9 (Killed)", "left, as it was asked to" or "exited with status 1".
 std::string Describe(const ProcessExit& exit);
 
 // One child. Not thread-safe. The child is in a process group of its own (the terminal's Ctrl-C does not

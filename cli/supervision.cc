@@ -33,6 +33,11 @@ void Supervision::OnExit(size_t process, const ProcessExit& exit, const std::str
     return;
   }
   if (exit.signaled || seat.place.kind == PlaceKind::kCoordinator) return BelieveDead(process, now);
+  if (exit.was_asked()) {
+    news_.push_back(line);
+    seat.state = Seat::kDead;
+    return;
+  }
   // A node that leaves in order has heard that the job is over, perhaps before us; one that leaves with an
   // error, that the job failed.
   seat.state = Seat::kLeft;

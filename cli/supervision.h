@@ -31,6 +31,7 @@ class Supervision {
   Supervision(std::vector<Place> places, const SupervisionOptions& options);
 
   // `line` names the process, its end and its log. For a coordinator: one that left no word of the job's end.
+  // A node that left as it was asked to is not started again, and no failure: others may come in its place.
   // `held`: somebody else will start it, and call OnStarted().
   void OnExit(size_t process, const ProcessExit& exit, const std::string& line, bool held, absl::Time now);
   // It runs (again), whoever started it.
@@ -38,8 +39,8 @@ class Supervision {
 
   // Those to be started now; each once. Also gives up on what can wait no longer.
   std::vector<size_t> TakeDue(absl::Time now);
-  // What became of processes since the last call, as lines: those that are dead, and not because the job is
-  // over.
+  // What became of processes since the last call, as lines: those that are dead or were asked to leave, and
+  // not because the job is over.
   std::vector<std::string> TakeNews();
   // When to call TakeDue() next; InfiniteFuture when nothing waits.
   absl::Time NextDue() const;

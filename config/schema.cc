@@ -343,7 +343,8 @@ std::vector<Field> Fields() {
       Text("cluster.coordinator", In(&JobSpec::cluster, &ClusterSpec::coordinator), "HOST:PORT", CheckAddress,
            "Where the coordinator listens; port 0 takes a free one."),
       Integer("cluster.servers", In(&JobSpec::cluster, &ClusterSpec::servers), 1, kMaxNodes,
-              "Server processes, which share the weights."),
+              "Server processes, which share the weights. The job begins with so many, and goes back to a "
+              "checkpoint with so many if they come within a lease; more may join and leave at any time."),
       Integer("cluster.workers", In(&JobSpec::cluster, &ClusterSpec::workers), 1, kMaxNodes,
               "Worker processes, which share the replicas."),
       Bytes("cluster.shard_bytes", In(&JobSpec::cluster, &ClusterSpec::shard_bytes), 64, int64_t{16} << 20,

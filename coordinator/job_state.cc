@@ -177,8 +177,9 @@ std::string JobState::UseOf(const Node& node) const {
       !ServersStand(planner_.map(), membership_)) {
     return "";
   }
-  const bool is_wanted = planner_.plan().staying() < static_cast<size_t>(plan_.job.cluster.servers);
-  return is_wanted ? "; shards move onto it" : "; spare until a server is lost";
+  const std::optional<bool> is_of_use = planner_.IsOfUse(node, membership_);
+  if (!is_of_use.has_value()) return "";
+  return *is_of_use ? "; shards move onto it" : "; spare, for there is nothing to move onto it";
 }
 
 int64_t JobState::TermFor(const Node& node) const {
@@ -645,14 +646,15 @@ void JobState::TellMoves(absl::Time now) {
 
 void JobState::WarnOfFewBackups(absl::Time now) {
   const auto wanted = static_cast<size_t>(plan_.job.cluster.server_backups);
-  const size_t possible = planner_.plan().BackupsWanted();
+  const size_t servers = StayingServers(membership_).size();
+  const size_t possible = std::min(wanted, std::max<size_t>(servers, 1) - 1);
   const bool is_news = possible < std::min(possible_backups_, wanted);
   possible_backups_ = possible;
   if (!is_news) return;
   AddEvent({"warning", plan_.job.name,
             absl::StrCat("too few servers: shards have ", possible, " of ", Plural(wanted, "backup"), " on ",
-                         Plural(planner_.plan().staying(), "server"),
-                         "; where they have none, the next server lost ", "is a way back to a checkpoint"),
+                         Plural(servers, "server"), "; where they have none, the next server lost ",
+                         "is a way back to a checkpoint"),
             now, 0});
 }
 

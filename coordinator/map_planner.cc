@@ -7,6 +7,16 @@
 #include "common/status.h"
 
 namespace tessera {
+namespace {
+
+// Who holds nothing does not belong to a map.
+void RemoveEmpty(ShardPlan* plan) {
+  for (const int32_t server : plan->servers()) {
+    if (plan->IsEmpty(server)) plan->Remove(server);
+  }
+}
+
+}  // namespace
 
 MapPlanner::MapPlanner(const MapPlannerOptions& options, ShardLayout layout, wire::ClusterMap base)
     : options_(options),
@@ -29,7 +39,7 @@ std::optional<MapPlanner::Change> MapPlanner::Advance(const Membership& members,
   if (go_back_) return GoBack(members, now);
   Park("", false);
   if (!training) return std::nullopt;
-  ShardPlan next = AllHaveAdopted(map_, members) ? NextStep(plan_, members) : plan_;
+  ShardPlan next = MayStep(members, now) ? NextStep(plan_, members) : plan_;
   if (next == plan_ && WorkersStand(map_, members)) return std::nullopt;
   return MakeMap(members, std::move(next), /*spread=*/true, /*rewound=*/false);
 }
@@ -43,13 +53,9 @@ std::optional<MapPlanner::Change> MapPlanner::Start(const Membership& members) {
 
 ShardPlan MapPlanner::NewPlan(const Membership& members) const {
   ShardPlan plan(layout_, options_.backups);
-  size_t room = static_cast<size_t>(options_.servers);
-  for (const Node* node : StayingServers(members)) {
-    if (room == 0) break;
-    plan.Add(node->id);
-    --room;
-  }
-  plan.Place(plan.servers().size());
+  for (const Node* node : StayingServers(members)) plan.Add(node->id);
+  plan.Place();
+  RemoveEmpty(&plan);
   return plan;
 }
 
@@ -62,22 +68,36 @@ std::optional<ShardPlan> MapPlanner::WithoutTheDead(const Membership& members) c
   return plan;
 }
 
-ShardPlan MapPlanner::NextStep(ShardPlan plan, const Membership& members) const {
-  const std::vector<int32_t> before = plan.servers();
+bool MapPlanner::MayStep(const Membership& members, absl::Time now) {
+  if (!AllHaveAdopted(map_, members)) return false;
+  copying_since_ = std::min(copying_since_, now);
+  return copied_.size() >= static_cast<size_t>(plan_.CopiesUnderWay()) ||
+         now - copying_since_ >= options_.lease;
+}
+
+ShardPlan MapPlanner::Wanted(ShardPlan plan, const Membership& members) const {
   const std::vector<const Node*> staying = StayingServers(members);
-  for (const int32_t server : before) {
+  for (const int32_t server : plan.servers()) {
     if (members.Find(server)->draining && !staying.empty()) plan.Drain(server);
   }
-  for (const Node* node : staying) {
-    if (plan.staying() < static_cast<size_t>(options_.servers)) plan.Add(node->id);
-  }
+  for (const Node* node : staying) plan.Add(node->id);
   for (const auto& [shard, server] : copied_) plan.OnCopied(shard, server);
   while (plan.Advance()) {
   }
-  for (const int32_t server : before) {
-    if (members.Find(server)->draining && plan.IsEmpty(server)) plan.Remove(server);
-  }
   return plan;
+}
+
+ShardPlan MapPlanner::NextStep(ShardPlan plan, const Membership& members) const {
+  plan = Wanted(std::move(plan), members);
+  RemoveEmpty(&plan);
+  return plan;
+}
+
+std::optional<bool> MapPlanner::IsOfUse(const Node& node, const Membership& members) const {
+  const ShardPlan plan = Wanted(plan_, members);
+  if (!plan.IsEmpty(node.id)) return true;
+  if (!plan.IsQuiet()) return std::nullopt;
+  return false;
 }
 
 void MapPlanner::OnCopied(const Node& node, ShardId shard, int32_t server) {
@@ -144,6 +164,7 @@ std::optional<MapPlanner::Change> MapPlanner::MakeMap(const Membership& members,
   map_ = std::move(next);
   plan_ = std::move(plan);
   copied_.clear();
+  copying_since_ = absl::InfiniteFuture();
   go_back_ = false;
   wait_from_ = absl::InfiniteFuture();
   Park("", false);

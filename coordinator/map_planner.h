@@ -25,7 +25,7 @@
 namespace tessera {
 
 struct MapPlannerOptions {
-  int32_t servers = 1;  // that hold shards, at most; more are spare
+  int32_t servers = 1;  // that the first map waits for, and a rewind for a lease at most
   int32_t backups = 0;  // of each shard
   int32_t replicas = 1;
   absl::Duration lease = absl::Seconds(3);
@@ -57,8 +57,9 @@ class MapPlanner {
   // the restore is known (SetRestore), and either as many servers are there as the job wants, or a lease has
   // passed since the loss was noticed (or since the first one came after the last was lost). With a takeover,
   // and once everybody has adopted the newest map, the next step is taken towards what ShardPlan wants:
-  // shards move onto servers that came and off those that drain, backups are replaced. `training`: workers
-  // are needed, and steps taken; when not, only lost servers count.
+  // shards move onto servers that came and off those that drain, backups are replaced. Copies that are under
+  // way are waited for then, a lease at most: a new map begins them anew. `training`: workers are needed, and
+  // steps taken; when not, only lost servers count.
   std::optional<Change> Advance(const Membership& members, bool training, absl::Time now);
 
   // Primary `node` says that `server` has its copy of `shard`; counted for the next step if it is so in the
@@ -66,6 +67,9 @@ class MapPlanner {
   void OnCopied(const Node& node, ShardId shard, int32_t server);
   // `node` has adopted a map, as it says. Returns whether the journal must have that.
   bool OnAdopted(const Node& node);
+  // Whether a server gets something by the next step. Nothing: it is not known yet, for others are on their
+  // way.
+  std::optional<bool> IsOfUse(const Node& node, const Membership& members) const;
   // A server that drains: nothing is lost with it, or nobody could take what it has.
   bool MayLeave(const Node& node, const Membership& members) const;
 
@@ -97,11 +101,15 @@ class MapPlanner {
   std::optional<Change> GoBack(const Membership& members, absl::Time now);
   // With what `plan` says of servers. `spread`: replicas are spread anew, over workers that must be there.
   std::optional<Change> MakeMap(const Membership& members, ShardPlan plan, bool spread, bool rewound);
-  // The first map's, or a rewind's.
+  // The first map's, or a rewind's: on all servers that stay.
   ShardPlan NewPlan(const Membership& members) const;
   // Without the servers that are gone; nothing when they take a shard with them.
   std::optional<ShardPlan> WithoutTheDead(const Membership& members) const;
-  // `plan`, whose servers all live, and the next step from there towards what it wants.
+  // It is time for the next step, though nobody has died.
+  bool MayStep(const Membership& members, absl::Time now);
+  // What is wanted by now of `plan`, whose servers all live, with those that hold nothing.
+  ShardPlan Wanted(ShardPlan plan, const Membership& members) const;
+  // The same without them: `plan` if there is nothing to do.
   ShardPlan NextStep(ShardPlan plan, const Membership& members) const;
   void RestorePlan(const wire::JournalState& journal);
   void Park(const std::string& waiting, bool parked);
@@ -113,6 +121,7 @@ class MapPlanner {
   ShardPlan plan_;  // always what map_ says
   TermSequence terms_;
   std::set<std::pair<ShardId, int32_t>> copied_;  // copies in map_ that are complete
+  absl::Time copying_since_ = absl::InfiniteFuture();
   std::string waiting_;
   bool parked_ = false;
   bool restoring_ = false;

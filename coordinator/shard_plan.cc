@@ -81,13 +81,12 @@ void ShardPlan::Drain(int32_t server) {
 
 bool ShardPlan::IsEmpty(int32_t server) const { return held_bytes(server) == 0; }
 
-void ShardPlan::Place(size_t most) {
+void ShardPlan::Place() {
   for (auto& [id, server] : servers_) server = {.drains = server.drains};
   std::fill(holders_.begin(), holders_.end(), Holders());
-  std::vector<int32_t> used;
-  for (const auto& [id, server] : servers_) {
-    if (!server.drains && used.size() < most) used.push_back(id);
-  }
+  copies_ = 0;
+  copy_bytes_ = 0;
+  const std::vector<int32_t> used = Staying();
   if (used.empty()) return;
   const auto by_primaries = [this](int32_t a, int32_t b) { return primary_bytes(a) < primary_bytes(b); };
   for (const ShardId shard : largest_first_) {
@@ -125,7 +124,7 @@ bool ShardPlan::OnAdopted(int32_t server) {
 
 bool ShardPlan::Advance() {
   // One kind of step at a time, so that each map is a small change of the one before.
-  return PromoteSuccessors() || DropSurplus() || CopyToBackups() || MoveOne();
+  return PromoteSuccessors() || DropSurplus() || CopyToBackups() || MovePrimary() || MoveBackup();
 }
 
 void ShardPlan::Restore(ShardId shard, const Holders& holders) {
@@ -152,17 +151,16 @@ int64_t ShardPlan::held_bytes(int32_t server) const {
   return found == servers_.end() ? 0 : found->second.held_bytes;
 }
 
-size_t ShardPlan::staying() const {
-  return static_cast<size_t>(std::count_if(servers_.begin(), servers_.end(),
-                                           [](const auto& entry) { return !entry.second.drains; }));
+std::vector<int32_t> ShardPlan::Staying() const {
+  std::vector<int32_t> ids;
+  for (const auto& [id, server] : servers_) {
+    if (!server.drains) ids.push_back(id);
+  }
+  return ids;
 }
 
-size_t ShardPlan::BackupsWanted() const { return std::min(backups_, std::max<size_t>(staying(), 1) - 1); }
-
-int ShardPlan::CopiesUnderWay() const {
-  return std::accumulate(holders_.begin(), holders_.end(), 0, [](int sum, const Holders& holders) {
-    return sum + static_cast<int>(holders.copies.size());
-  });
+size_t ShardPlan::BackupsWanted() const {
+  return std::min(backups_, std::max<size_t>(Staying().size(), 1) - 1);
 }
 
 int ShardPlan::MovesUnderWay() const {
@@ -199,6 +197,8 @@ void ShardPlan::AddBackup(ShardId shard, int32_t server) {
 void ShardPlan::AddCopy(ShardId shard, int32_t server) {
   Insert(&holders_[static_cast<size_t>(shard)].copies, server);
   servers_[server].held_bytes += BytesOf(shard);
+  ++copies_;
+  copy_bytes_ += BytesOf(shard);
 }
 
 void ShardPlan::GiveUp(ShardId shard, int32_t server) {
@@ -211,7 +211,12 @@ void ShardPlan::GiveUp(ShardId shard, int32_t server) {
   }
   Erase(&holders.backups, server);
   Erase(&holders.fresh, server);
-  Erase(&holders.copies, server);
+  if (Has(holders.copies, server)) {
+    Erase(&holders.copies, server);
+    --copies_;
+    copy_bytes_ -= BytesOf(shard);
+  }
+  if (holders.replaced == server) holders.replaced = kNobody;
   found->second.held_bytes -= BytesOf(shard);
 }
 
@@ -251,8 +256,9 @@ bool ShardPlan::PromoteSuccessors() {
   return changed;
 }
 
-// Backups beyond those wanted go: first those on servers that are to be left, then where most is held. A
-// backup there is kept until it has been replaced, by one that is not fresh any more.
+// Backups beyond those wanted go: first those on servers that are to be left, then those that were to be
+// replaced, then where most is held. A backup there is kept until it has been replaced, by one that is not
+// fresh any more.
 bool ShardPlan::DropSurplus() {
   bool changed = false;
   const size_t wanted = BackupsWanted();
@@ -261,21 +267,24 @@ bool ShardPlan::DropSurplus() {
     while (holders_[index].backups.size() - holders_[index].fresh.size() > wanted) {
       std::vector<int32_t> backups = holders_[index].backups;
       for (const int32_t fresh : holders_[index].fresh) Erase(&backups, fresh);
-      const auto goes_first = [this](int32_t a, int32_t b) {
+      const int32_t replaced = holders_[index].replaced;
+      const auto goes_first = [this, replaced](int32_t a, int32_t b) {
         const Server& first = servers_.at(a);
         const Server& second = servers_.at(b);
         if (first.drains != second.drains) return first.drains;
+        if (a == replaced || b == replaced) return a == replaced && b != replaced;
         return first.held_bytes > second.held_bytes;
       };
       GiveUp(shard, *std::min_element(backups.begin(), backups.end(), goes_first));
       changed = true;
     }
+    // What was to come in its place has come, or never will.
+    if (holders_[index].copies.empty() && holders_[index].fresh.empty()) holders_[index].replaced = kNobody;
   }
   return changed;
 }
 
 bool ShardPlan::CopyToBackups() {
-  int room = kMostCopies - CopiesUnderWay();
   bool changed = false;
   const auto stays = [this](int32_t server) { return !servers_.at(server).drains; };
   for (const ShardId shard : largest_first_) {
@@ -285,7 +294,7 @@ bool ShardPlan::CopyToBackups() {
     coming += now.copies.size();
     // A copy that is to be the primary leaves a backup behind, the primary of before, if that stays.
     if (now.successor != kNobody && !stays(now.primary)) coming -= 1;
-    for (; coming < BackupsWanted() && room > 0; ++coming, --room) {
+    for (; coming < BackupsWanted() && HasRoom(); ++coming) {
       const int32_t server = LeastHolding(shard);
       if (server == kNobody) break;
       AddCopy(shard, server);
@@ -295,10 +304,8 @@ bool ShardPlan::CopyToBackups() {
   return changed;
 }
 
-bool ShardPlan::MoveOne() {
-  if (CopiesUnderWay() >= kMostCopies) return false;
-  // One at a time: what is moved counts where it is until it has been moved.
-  if (MovesUnderWay() > 0) return false;
+bool ShardPlan::MovePrimary() {
+  if (!HasRoom()) return false;
   const std::optional<Move> move = NextMove();
   if (!move.has_value()) return false;
   Holders& holders = holders_[static_cast<size_t>(move->shard)];
@@ -312,29 +319,88 @@ bool ShardPlan::MoveOne() {
 }
 
 std::optional<ShardPlan::Move> ShardPlan::NextMove() const {
-  int32_t most = kNobody, least = kNobody, leaving = kNobody;
+  const std::map<int32_t, int64_t> bytes = NextPrimaryBytes();
+  const auto less = [&bytes](int32_t a, int32_t b) { return bytes.at(a) < bytes.at(b); };
+  std::vector<int32_t> staying = Staying();
+  if (staying.empty()) return std::nullopt;
+  std::stable_sort(staying.begin(), staying.end(), less);
+  const int32_t least = staying.front();
   for (const auto& [id, server] : servers_) {
-    if (server.drains) {
-      if (server.primary_bytes > 0) leaving = id;
-      continue;
-    }
-    if (most == kNobody || server.primary_bytes > primary_bytes(most)) most = id;
-    if (least == kNobody || server.primary_bytes < primary_bytes(least)) least = id;
+    if (!server.drains || bytes.at(id) == 0) continue;
+    return Move{*LargestBelow(id, std::numeric_limits<int64_t>::max(), least), least};
   }
-  if (least == kNobody) return std::nullopt;
-  if (leaving != kNobody) {
-    const std::optional<ShardId> shard = LargestBelow(leaving, std::numeric_limits<int64_t>::max());
-    return Move{*shard, least};
+  for (auto from = staying.rbegin(); from != staying.rend(); ++from) {
+    // Only what makes the two more alike: so this ends.
+    const int64_t gap = bytes.at(*from) - bytes.at(least);
+    if (gap <= SmallestBytes()) break;
+    const std::optional<ShardId> shard = LargestBelow(*from, gap, least);
+    if (shard.has_value()) return Move{*shard, least};
   }
-  // Only what makes the two more alike: so this ends.
-  const std::optional<ShardId> shard = LargestBelow(most, primary_bytes(most) - primary_bytes(least));
-  if (!shard.has_value()) return std::nullopt;
-  return Move{*shard, least};
+  return std::nullopt;
 }
 
-std::optional<ShardId> ShardPlan::LargestBelow(int32_t from, int64_t below) const {
+std::map<int32_t, int64_t> ShardPlan::NextPrimaryBytes() const {
+  std::map<int32_t, int64_t> bytes;
+  for (const auto& [id, server] : servers_) bytes[id] = server.primary_bytes;
+  for (size_t index = 0; index < holders_.size(); ++index) {
+    const Holders& holders = holders_[index];
+    if (holders.successor == kNobody || holders.primary == kNobody) continue;
+    bytes[holders.primary] -= bytes_[index];
+    bytes[holders.successor] += bytes_[index];
+  }
+  return bytes;
+}
+
+std::optional<ShardId> ShardPlan::LargestBelow(int32_t from, int64_t below, int32_t to) const {
+  std::optional<ShardId> largest;
   for (const ShardId shard : largest_first_) {
-    if (holders(shard).primary == from && BytesOf(shard) < below) return shard;
+    const Holders& held = holders(shard);
+    if (largest.has_value() && BytesOf(shard) < BytesOf(*largest)) break;
+    if (held.primary != from || held.successor != kNobody || BytesOf(shard) >= below) continue;
+    if (Has(held.backups, to)) return shard;
+    if (!largest.has_value()) largest = shard;
+  }
+  return largest;
+}
+
+// A copy comes first, then DropSurplus gives up the backup that it replaces. Once no primary is on its way:
+// those take backups along.
+bool ShardPlan::MoveBackup() {
+  if (backups_ == 0 || MovesUnderWay() > 0 || !HasRoom()) return false;
+  const std::map<int32_t, int64_t> bytes = NextHeldBytes();
+  const auto less = [&bytes](int32_t a, int32_t b) { return bytes.at(a) < bytes.at(b); };
+  std::vector<int32_t> least_first = Staying();
+  std::stable_sort(least_first.begin(), least_first.end(), less);
+  for (auto from = least_first.rbegin(); from != least_first.rend(); ++from) {
+    for (const int32_t to : least_first) {
+      // Only what makes the two more alike: so this ends.
+      const int64_t gap = bytes.at(*from) - bytes.at(to);
+      if (gap <= LargestBytes() && bytes.at(to) > 0) break;
+      const std::optional<ShardId> shard = LargestBackupBelow(*from, gap, to);
+      if (!shard.has_value()) continue;
+      AddCopy(*shard, to);
+      holders_[static_cast<size_t>(*shard)].replaced = *from;
+      return true;
+    }
+  }
+  return false;
+}
+
+std::map<int32_t, int64_t> ShardPlan::NextHeldBytes() const {
+  std::map<int32_t, int64_t> bytes;
+  for (const int32_t server : Staying()) bytes[server] = held_bytes(server);
+  for (size_t index = 0; index < holders_.size(); ++index) {
+    const auto found = bytes.find(holders_[index].replaced);
+    if (found != bytes.end()) found->second -= bytes_[index];
+  }
+  return bytes;
+}
+
+std::optional<ShardId> ShardPlan::LargestBackupBelow(int32_t from, int64_t below, int32_t to) const {
+  for (const ShardId shard : largest_first_) {
+    const Holders& held = holders(shard);
+    const bool is_still = held.copies.empty() && held.fresh.empty() && held.replaced == kNobody;
+    if (is_still && Has(held.backups, from) && !Holds(held, to) && BytesOf(shard) < below) return shard;
   }
   return std::nullopt;
 }

@@ -15,6 +15,7 @@ constexpr absl::Duration kLease = absl::Seconds(3);
 constexpr ProcessExit kKilled = {.signaled = true, .code = SIGKILL};
 constexpr ProcessExit kError = {.code = 1};
 constexpr ProcessExit kWrongCommandLine = {.code = 2};
+constexpr ProcessExit kAsked = {.code = 128 + SIGTERM};
 constexpr ProcessExit kClean = {};
 constexpr size_t kCoordinator = 0, kServer = 1, kWorker = 2, kOtherWorker = 3;
 
@@ -103,6 +104,25 @@ TEST_F(SupervisionTest, StartByAnotherCancelsOurs) {
   supervision_.OnExit(kWorker, kKilled, "", false, kNow);
   supervision_.OnStarted(kWorker);
   EXPECT_THAT(supervision_.TakeDue(absl::InfiniteFuture()), IsEmpty());
+}
+
+TEST_F(SupervisionTest, NodeThatLeftAsItWasAskedToIsNotStartedAgain) {
+  supervision_.OnExit(kServer, kAsked, "server 0 left, as it was asked to", false, kNow);
+  EXPECT_THAT(supervision_.TakeDue(absl::InfiniteFuture()), IsEmpty());
+  EXPECT_EQ(supervision_.NextDue(), absl::InfiniteFuture());
+  EXPECT_THAT(supervision_.TakeNews(), ElementsAre("server 0 left, as it was asked to"));
+  EXPECT_EQ(supervision_.failure(), std::nullopt) << "one may come from elsewhere";
+}
+
+TEST_F(SupervisionTest, WithoutRestartsALastNodeMayBeAskedToLeave) {
+  patient_.OnExit(kServer, kAsked, "", false, kNow);
+  EXPECT_THAT(patient_.TakeDue(absl::InfiniteFuture()), IsEmpty());
+  EXPECT_EQ(patient_.failure(), std::nullopt);
+}
+
+TEST_F(SupervisionTest, CoordinatorThatWasAskedToLeaveAndLeftNoWordIsStartedAgain) {
+  supervision_.OnExit(kCoordinator, kAsked, "", false, kNow);
+  EXPECT_THAT(supervision_.TakeDue(kNow), ElementsAre(kCoordinator));
 }
 
 TEST_F(SupervisionTest, WithoutRestartsTheRunGoesOnWithTheRest) {

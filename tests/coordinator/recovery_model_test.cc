@@ -451,8 +451,10 @@ class Model {
     const wire::JournalState state = State();
     ASSERT_EQ(state_->waiting(), "");
     EXPECT_EQ(state.shards_size(), 0) << "fresh backups, or moves that do not end";
-    const auto servers = static_cast<int>(std::min<int64_t>(3, Count(wire::SERVER)));
-    ASSERT_EQ(state.map().servers_size(), servers) << state.map().ShortDebugString();
+    const auto servers = static_cast<int>(Count(wire::SERVER));
+    const int backups = std::min(plan_.job.cluster.server_backups, servers - 1);
+    const int to_hold = static_cast<int>(plan_.layout.shards().size()) * (1 + backups);
+    ASSERT_EQ(state.map().servers_size(), std::min(servers, to_hold)) << state.map().ShortDebugString();
     int64_t most = 0, least = std::numeric_limits<int64_t>::max();
     for (const wire::ServerEntry& server : state.map().servers()) {
       int64_t bytes = 0;
@@ -462,8 +464,7 @@ class Model {
     }
     EXPECT_LE(most - least, kLargestShard);
     for (const ShardPlan::Holders& holders : HoldersOf(state.map(), plan_.layout)) {
-      EXPECT_EQ(static_cast<int>(holders.backups.size()),
-                std::min(plan_.job.cluster.server_backups, servers - 1));
+      EXPECT_EQ(static_cast<int>(holders.backups.size()), backups);
       EXPECT_TRUE(holders.copies.empty());
     }
   }

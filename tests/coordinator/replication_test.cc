@@ -211,6 +211,55 @@ TEST_F(ReplicationTest, ShardsMoveOntoAServerThatJoinsAStepAtATime) {
                                      "in 0.0 s, while training went on")));
 }
 
+TEST_F(ReplicationTest, AServerMoreThanTheJobWantsGetsShardsToo) {
+  for (const int32_t backups : {0, 1}) {
+    SCOPED_TRACE(backups);
+    processes_.clear();
+    introduced_ = 0;
+    BeginWith(backups, 1 + backups, 1);
+    const int newcomer = Join(wire::SERVER);
+    EXPECT_THAT(Messages("join").back(), HasSubstr("shards move onto it"));
+    StepUntilQuiet();
+    EXPECT_EQ(Primaries(newcomer).size() + Backups(newcomer).size(), 1U);
+    EXPECT_THAT(Messages("moved"), ElementsAre(HasSubstr("copied 1 shard")));
+    EXPECT_EQ(Status().rewind(), 0);
+  }
+}
+
+TEST_F(ReplicationTest, AllServersThatAreThereGetShardsByTheFirstMap) {
+  Begin(1, 0);
+  const int second = Join(wire::SERVER);
+  Join(wire::WORKER);
+  Settle();
+  ASSERT_EQ(state_->phase(), JobPhase::kRunning);
+  EXPECT_THAT(Primaries(1), SizeIs(1));
+  EXPECT_THAT(Primaries(second), SizeIs(1));
+}
+
+// A new map begins the copies anew that are under way.
+TEST_F(ReplicationTest, TheNextStepWaitsForAllCopiesALeaseAtMost) {
+  BeginWith(1, 2, 1);
+  Kill(1);
+  Tick();
+  Settle();
+  const int newcomer = Join(wire::SERVER);
+  Tick();
+  Settle();
+  ASSERT_THAT(Copies(newcomer), ElementsAre(0, 1));
+  wire::HeartbeatRequest request = Heartbeat(2);
+  wire::CopiedShard* const copy = request.add_copied();
+  copy->set_shard(1);
+  copy->set_node_id(processes_[newcomer].node_id);
+  Tick();
+  Send(request);
+  Tick();
+  EXPECT_THAT(Copies(newcomer), ElementsAre(0, 1)) << "the other may come soon";
+  Pass(absl::Seconds(2));
+  EXPECT_THAT(Copies(newcomer), ElementsAre(0, 1));
+  Pass(absl::Seconds(1));
+  EXPECT_THAT(Backups(newcomer), ElementsAre(1)) << "it is not waited for for ever";
+}
+
 TEST_F(ReplicationTest, AServerThatIsToLeaveGoesWhenOthersHaveWhatItHad) {
   for (const int32_t backups : {0, 1}) {
     SCOPED_TRACE(backups);

@@ -30,16 +30,17 @@ ShardLayout LayoutOf(const std::vector<int64_t>& elements) {
 ShardPlan PlanOf(const std::vector<int64_t>& elements, int32_t backups, int32_t servers) {
   ShardPlan plan(LayoutOf(elements), backups);
   for (int32_t server = 0; server < servers; ++server) plan.Add(server);
-  plan.Place(static_cast<size_t>(servers));
+  plan.Place();
   return plan;
 }
 
 // Every copy that is under way arrives, and every server works by the plan, until there is nothing to do.
-// Returns the steps.
+// Returns the steps, each as far as it goes.
 int Settle(ShardPlan* plan, size_t shards) {
   constexpr int kMost = 10000;
   for (int step = 0; step < kMost; ++step) {
-    bool busy = plan->Advance();
+    bool busy = false;
+    while (plan->Advance()) busy = true;
     for (size_t shard = 0; shard < shards; ++shard) {
       const auto id = static_cast<ShardId>(shard);
       for (const int32_t server : std::vector<int32_t>(plan->holders(id).copies)) {
@@ -133,7 +134,7 @@ TEST(ShardPlan, IsRestoredAsItWas) {
   ShardPlan plan = PlanOf({40, 30, 20, 10}, 1, 2);
   plan.Add(5);
   ASSERT_TRUE(plan.Advance());
-  ASSERT_TRUE(plan.OnCopied(0, 5));
+  ASSERT_TRUE(plan.OnCopied(1, 5));
   ShardPlan again(LayoutOf({40, 30, 20, 10}), 1);
   for (const int32_t server : plan.servers()) again.Add(server);
   for (ShardId shard = 0; shard < 4; ++shard) again.Restore(shard, plan.holders(shard));
@@ -149,7 +150,9 @@ TEST(ShardPlan, MovesShardsToAServerThatJoinsAsCopyThenBackupThenPrimary) {
   plan.Add(1);
   ASSERT_TRUE(plan.Advance());
   ASSERT_THAT(plan.holders(0).copies, ElementsAre(1));
-  EXPECT_FALSE(plan.Advance()) << "a shard at a time";
+  ASSERT_TRUE(plan.Advance());
+  ASSERT_THAT(plan.holders(1).copies, ElementsAre(1));
+  EXPECT_FALSE(plan.Advance()) << "two of four are on their way";
   ASSERT_TRUE(plan.OnCopied(0, 1));
   EXPECT_EQ(plan.holders(0),
             (ShardPlan::Holders{.primary = 0, .backups = {1}, .fresh = {1}, .successor = 1}));
@@ -162,6 +165,81 @@ TEST(ShardPlan, MovesShardsToAServerThatJoinsAsCopyThenBackupThenPrimary) {
   EXPECT_EQ(plan.holders(0), (ShardPlan::Holders{.primary = 1}));
   Settle(&plan, 4);
   EXPECT_EQ(plan.primary_bytes(0), plan.primary_bytes(1));
+}
+
+// Of the servers that hold something.
+int64_t Spread(const ShardPlan& plan, int64_t (ShardPlan::*bytes)(int32_t) const) {
+  int64_t most = 0, least = std::numeric_limits<int64_t>::max();
+  for (const int32_t server : plan.servers()) {
+    most = std::max(most, (plan.*bytes)(server));
+    least = std::min(least, (plan.*bytes)(server));
+  }
+  return most - least;
+}
+
+// Of copies under way.
+int64_t CopyBytes(const ShardPlan& plan, const std::vector<int64_t>& elements) {
+  int64_t bytes = 0;
+  for (size_t index = 0; index < elements.size(); ++index) {
+    const auto copies = static_cast<int64_t>(plan.holders(static_cast<ShardId>(index)).copies.size());
+    bytes += copies * elements[index] * static_cast<int64_t>(sizeof(float));
+  }
+  return bytes;
+}
+
+TEST(ShardPlan, CopiesManySmallShardsAtOnce) {
+  ShardPlan plan = PlanOf(std::vector<int64_t>(1000, 1), 0, 1);
+  plan.Add(1);
+  while (plan.Advance()) {
+  }
+  EXPECT_EQ(plan.CopiesUnderWay(), ShardPlan::kMostCopies);
+  Settle(&plan, 1000);
+  EXPECT_EQ(plan.CopiesUnderWay(), 0);
+  EXPECT_EQ(plan.primary_bytes(0), plan.primary_bytes(1));
+}
+
+TEST(ShardPlan, BalancesPrimariesAndBackupsOverServersThatJoinSoonAndSomeCopiesAtOnce) {
+  constexpr size_t kShards = 200;
+  constexpr int64_t kUnit = 2000, kLargest = 97 * kUnit * sizeof(float);
+  std::vector<int64_t> elements;
+  for (size_t i = 0; i < kShards; ++i) elements.push_back(kUnit * (1 + static_cast<int64_t>(i * 31 % 97)));
+  for (const int32_t backups : {0, 1, 2}) {
+    SCOPED_TRACE(backups);
+    ShardPlan plan = PlanOf(elements, backups, backups + 1);
+    for (const int32_t server : {10, 11}) plan.Add(server);
+    while (plan.Advance()) {
+    }
+    EXPECT_GE(plan.CopiesUnderWay(), ShardPlan::kFewCopies);
+    EXPECT_LE(CopyBytes(plan, elements), ShardPlan::kFewCopies * kLargest);
+    EXPECT_LE(Settle(&plan, kShards), 60);
+    EXPECT_LE(Spread(plan, &ShardPlan::primary_bytes), kLargest);
+    EXPECT_LE(Spread(plan, &ShardPlan::held_bytes), kLargest);
+  }
+}
+
+TEST(ShardPlan, AServerThatJoinsGetsABackupWhereThereIsNoPrimaryForIt) {
+  ShardPlan plan = PlanOf({10, 10}, 1, 2);
+  plan.Add(2);
+  plan.Add(3);
+  Settle(&plan, 2);
+  for (int32_t server = 0; server < 4; ++server) EXPECT_EQ(plan.held_bytes(server), 40) << server;
+}
+
+TEST(ShardPlan, HasNoUseForMoreServersThanThereIsToHold) {
+  ShardPlan plan = PlanOf({40, 1, 1}, 0, 1);
+  for (int32_t server = 1; server < 4; ++server) plan.Add(server);
+  Settle(&plan, 3);
+  EXPECT_TRUE(plan.IsEmpty(3));
+  for (int32_t server = 0; server < 3; ++server) EXPECT_GT(plan.primary_bytes(server), 0) << server;
+}
+
+TEST(ShardPlan, MovesAShardRatherToItsBackup) {
+  ShardPlan plan(LayoutOf({10, 10, 10, 10}), 1);
+  for (const int32_t server : {0, 1, 2}) plan.Add(server);
+  for (const ShardId shard : {0, 1, 2}) plan.Restore(shard, {.primary = 0, .backups = {2}});
+  plan.Restore(3, {.primary = 0, .backups = {1}});
+  ASSERT_TRUE(plan.Advance());
+  EXPECT_EQ(plan.holders(3), (ShardPlan::Holders{.primary = 1, .backups = {0}})) << "with nothing to copy";
 }
 
 TEST(ShardPlan, AServerThatIsToBeLeftKeepsWhatItHasUntilOthersHaveIt) {
@@ -223,7 +301,7 @@ TEST(ShardPlan, KeepsItsInvariantsThroughAnyEvents) {
         plan.Advance();
       }
       if (!placed && there.size() > drained.size()) {
-        plan.Place(there.size());
+        plan.Place();
         placed = true;
       }
       std::map<int32_t, int64_t> primary_bytes, held_bytes;
@@ -262,6 +340,11 @@ TEST(ShardPlan, KeepsItsInvariantsThroughAnyEvents) {
       least = std::min(least, plan.primary_bytes(server));
     }
     EXPECT_LE(most - least, 400 * 4);
+    size_t spare = 0, holdings = 0;
+    for (const int32_t server : there) spare += plan.IsEmpty(server) && drained.count(server) == 0;
+    for (size_t index = 0; index < elements.size(); ++index)
+      holdings += 1 + plan.holders(static_cast<ShardId>(index)).backups.size();
+    EXPECT_EQ(spare, staying - std::min(staying, holdings)) << "there was something to move";
     for (size_t index = 0; index < elements.size(); ++index) {
       const ShardPlan::Holders& holders = plan.holders(static_cast<ShardId>(index));
       EXPECT_EQ(holders.backups.size(), std::min(static_cast<size_t>(backups), staying - 1)) << index;

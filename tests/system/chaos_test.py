@@ -148,16 +148,17 @@ class FaultsWithBackups(ChaosTest):
                           if event["what"] in ("death", "takeover", "moved")], ["death", "takeover", "moved"])
 
 
-class PowerCut(ChaosTest):
-    """All processes of a run die at once; it goes on later."""
+class PowerCutTest(ChaosTest):
+    """The base of tests in which all processes of a run die at once, and it goes on later."""
 
     def setUp(self):
         super().setUp()
         self.run_folder = os.path.join(self.folder, "runs", "small")
 
-    def cut_the_power(self, after_step):
+    def cut_the_power(self, after_step, *flags):
         """Runs until a checkpoint at `after_step` or later is whole, then kills the command and all its children."""
-        process = Process("tessera-run", [programs.path("tessera"), "run", self.trial.job_path], self.folder, self.folder)
+        process = Process("tessera-run", [programs.path("tessera"), "run", self.trial.job_path, *flags], self.folder,
+                          self.folder)
         self.addCleanup(process.end)
         wait_until(lambda: self.newest_step() >= after_step, lambda: f"a checkpoint: {process.out}\n{process.err}")
         children = children_of(process.pid)
@@ -180,14 +181,25 @@ class PowerCut(ChaosTest):
     def resume(self, *flags):
         return run(self.folder, self.trial.job_path, "--resume", *flags)
 
-    def test_run_goes_on_with_other_numbers_of_nodes(self):
-        self.cut_the_power(20)
+    def check_resume(self, *flags):
+        """It goes on from the newest checkpoint, with `flags`, to the weights of an undisturbed run."""
         newest = self.newest_step()
-        result = self.resume("--servers", "1", "--workers", "2")
+        result = self.resume(*flags)
         self.assertEqual(result.code, 0, result.err)
         self.assertEqual(result.summary["weights_digest"], self.trial.digest)
         self.assertGreaterEqual(result.summary["resumed_from_step"], newest)
         self.assertRegex(result.out, r"resumed from +step \d+")
+
+
+class PowerCut(PowerCutTest):
+
+    def test_run_goes_on_with_fewer_nodes(self):
+        self.cut_the_power(20)
+        self.check_resume("--servers", "1", "--workers", "2")
+
+    def test_run_goes_on_with_more_nodes(self):
+        self.cut_the_power(20)
+        self.check_resume("--servers", "3", "--workers", "4")
 
     def test_damaged_newest_checkpoint_is_passed_over_by_name(self):
         self.cut_the_power(30)
@@ -224,3 +236,20 @@ class PowerCut(ChaosTest):
         result = self.resume("--set", "train.optimizer.lr=0.5")
         self.assertNotEqual(result.code, 0)
         self.assertIn("train.optimizer", result.err)
+
+
+class PowerCutWithBackups(PowerCutTest):
+
+    backups = 1
+
+    def test_run_goes_on_with_fewer_servers_and_more_workers(self):
+        self.cut_the_power(20, "--servers", "3", "--workers", "1")
+        self.check_resume("--servers", "2", "--workers", "4")
+
+    def test_run_goes_on_with_more_servers_and_fewer_workers(self):
+        self.cut_the_power(20)
+        self.check_resume("--servers", "4", "--workers", "1")
+
+    def test_run_goes_on_with_one_server_and_no_backups(self):
+        self.cut_the_power(20)
+        self.check_resume("--servers", "1", "--set", "cluster.server_backups=0")
