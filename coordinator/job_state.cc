@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/protocol.h"
 #include "common/rpc/cluster_map.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -291,9 +292,7 @@ absl::Status JobState::CheckProgress(const Node& node, const wire::HeartbeatRequ
     return absl::InvalidArgumentError(absl::StrCat("reports on ", request.replicas_size(),
                                                    " replicas, the job has ", plan_.job.train.replicas));
   }
-  if (request.min_clock() < 0 || request.min_clock() > plan_.total_steps) {
-    return absl::InvalidArgumentError(absl::StrCat("reports a smallest clock of ", request.min_clock()));
-  }
+  TESSERA_RETURN_IF_ERROR(CheckClocks(request));
   const size_t most_copies =
       plan_.layout.shards().size() * static_cast<size_t>(planner_.map().servers_size());
   if (static_cast<size_t>(request.copied_size()) > most_copies) {
@@ -306,12 +305,26 @@ absl::Status JobState::CheckProgress(const Node& node, const wire::HeartbeatRequ
   return WorkCounters::Check(node, request);
 }
 
+absl::Status JobState::CheckClocks(const wire::HeartbeatRequest& request) const {
+  if (request.min_clock() < 0 || request.min_clock() > plan_.total_steps) {
+    return absl::InvalidArgumentError(absl::StrCat("reports a smallest clock of ", request.min_clock()));
+  }
+  const auto is_clock = [this](Clock clock) { return clock >= 0 && clock < plan_.total_steps; };
+  const auto& recomputed = request.recomputed();
+  if (recomputed.size() <= kMostRecomputed && std::all_of(recomputed.begin(), recomputed.end(), is_clock)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("reports ", recomputed.size(), " steps again, of a job that ends at ", plan_.total_steps));
+}
+
 absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatRequest& request,
                                       absl::Time now) {
   const bool of_this_rewind = request.rewind() == rewind();
   counters_.Record(node, request, of_this_rewind);
   if (!of_this_rewind) return absl::OkStatus();
   servers_clock_ = std::max(servers_clock_, request.min_clock());
+  for (const Clock clock : request.recomputed()) recomputed_.Add(clock);
   // What a worker says of replicas that it runs no more is old.
   const wire::WorkerEntry* const worker = FindWorker(planner_.map(), node.id);
   std::vector<ReplicaReport> reports;
@@ -597,7 +610,7 @@ void JobState::OnRewind(const MapPlanner::Change& change, absl::Time now) {
   checkpoints_.Rewind(change.clock, CheckpointLead());
   rates_ = ReplicaRates(plan_.job.train.replicas);
   servers_clock_ = 0;
-  lost_steps_ += lost;
+  recomputed_.Rewind(lost);
   ++rewinds_;
   if (resuming_) resumed_from_ = change.clock;
   resuming_ = false;

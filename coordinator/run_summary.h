@@ -79,7 +79,7 @@ struct RunSummary {
   std::vector<double> replica_images_per_second;
   std::vector<EpochHistory> history;
   std::optional<Clock> resumed_from_step;  // the run was resumed as a whole, from there
-  int64_t recomputed_steps = 0;            // minibatches of a replica that were computed again
+  int64_t recomputed_steps = 0;            // as RecomputedSteps counts
   int64_t retries = 0;                     // messages that workers sent again
   int64_t rewinds = 0;
   std::vector<JobEvent> events;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/protocol.h"
 #include "common/status.h"
 
 namespace tessera {
@@ -220,7 +221,8 @@ void Trainer::CountBegun(ReplicaId replica, Clock clock) {
   const Clock furthest = options_.next_clocks[static_cast<size_t>(replica - options_.local.first)].last;
   if (clock >= furthest) return;
   MutexLock lock(&mutex_);
-  ++progress_.recomputed_steps;
+  progress_.recomputed.insert(clock);
+  if (progress_.recomputed.size() > kMostRecomputed) progress_.recomputed.erase(progress_.recomputed.begin());
 }
 
 void Trainer::Record(ReplicaId replica, Clock clock, const nn::StepResult& result) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -71,8 +72,9 @@ struct ReplicaTotals {
 };
 struct TrainerProgress {
   std::vector<ReplicaTotals> replicas;
-  double training_seconds = 0;   // in steps and waiting for them, evaluation not counted
-  int64_t recomputed_steps = 0;  // minibatches begun that some shard had been pushed already
+  double training_seconds = 0;  // in steps and waiting for them, evaluation not counted
+  std::set<Clock> recomputed;   // of which a minibatch was begun that some shard had been pushed already; the
+                                // newest kMostRecomputed
 };
 
 // Of each of LocalGroups(options.local, options.group) the minibatch that it goes on with.

@@ -319,7 +319,7 @@ class Cluster {
                     });
     const absl::Status status = trainer.Run();
     MutexLock lock(&mutex_);
-    result_.recomputed_steps += trainer.progress().recomputed_steps;
+    result_.recomputed_steps += static_cast<int64_t>(trainer.progress().recomputed.size());
     result_.retries += client->retries();
     TESSERA_RETURN_IF_ERROR(status);
     result_.pushed_bytes += client->pushed_bytes();

@@ -62,7 +62,7 @@ struct InProcessResult {
   int64_t applied_min = 0;
   int64_t applied_max = 0;
   int64_t dropped = 0;  // minibatches without which rounds were closed, over all shards
-  int64_t recomputed_steps = 0;
+  int64_t recomputed_steps = 0;  // summed over sessions: clocks of which one began a minibatch again
   int64_t retries = 0;
   std::map<ReplicaId, int64_t> dropped_by_replica;  // as its trainer counts them
 };
