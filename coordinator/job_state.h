@@ -136,7 +136,8 @@ class JobState {
 
   absl::Status CheckTerm(const wire::HeartbeatRequest& request) const;
   void RecordTerm(const wire::HeartbeatRequest& request, Node* node);
-  void RecordServer(const wire::HeartbeatRequest& request, Node* node, absl::Time now);
+  void RecordServer(const wire::HeartbeatRequest& request, Node* node);
+  void RecordDrain(const wire::HeartbeatRequest& request, Node* node, absl::Time now);
   absl::Status RecordProgress(const Node& node, const wire::HeartbeatRequest& request, absl::Time now);
   absl::Status CheckProgress(const Node& node, const wire::HeartbeatRequest& request) const;
   absl::Status CheckClocks(const wire::HeartbeatRequest& request) const;
@@ -153,6 +154,8 @@ class JobState {
 
   void AdvanceMap(absl::Time now);
   void OnMap(const MapPlanner::Change& change, absl::Time now);
+  void AgreeOnHandover(absl::Time now);
+  bool MayLeave(const Node& node) const;
   void OnStart(const MapPlanner::Change& change, absl::Time now);
   void OnRewind(const MapPlanner::Change& change, absl::Time now);
   void OnTakeovers(const wire::ClusterMap& before, absl::Time now);

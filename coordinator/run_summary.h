@@ -16,7 +16,8 @@ namespace tessera {
 // done.
 //   join, leave, death     of a node; death also when whoever started it saw it end
 //   takeover               a worker runs replicas that it did not run before; a backup has a lost primary's shards
-//   drain                  a server is to leave, and waits until others have what it holds
+//   drain                  a node is to leave, and waits until others have what it holds or runs
+//   handover               replicas change workers at a clock agreed on, and nothing is computed again
 //   moved                  shards that were copied, or moved to another primary, while training went on
 //   rewind                 everybody began anew, from a checkpoint or the start
 //   parked                 training waits for a node, and goes on when one comes

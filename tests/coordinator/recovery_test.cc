@@ -400,6 +400,10 @@ TEST_F(RecoveryTest, RefusesStepsComputedAgainThatCannotBe) {
   EXPECT_TRUE(refused({8})) << "the job ends there";
   EXPECT_TRUE(refused(std::vector<int64_t>(1000, 1)));
   EXPECT_FALSE(refused({7}));
+  wire::HeartbeatRequest request = Heartbeat(1);
+  request.set_newest_version(9);
+  Send(request);
+  EXPECT_EQ(last_status_.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Status().recomputed_steps(), 1);
 }
 
