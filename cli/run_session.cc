@@ -237,7 +237,7 @@ SessionEnd RunSession::Interrupt() {
 void RunSession::TerminateNodes() {
   ProcessGroup* processes = cluster_.processes();
   for (size_t i = LocalCluster::kCoordinator + 1; i < processes->size(); ++i)
-    processes->process(i).Kill(SIGTERM);
+    processes->process(i).Kill(SIGINT);  // at once: after SIGTERM they would look for others to take their part
 }
 
 void RunSession::StopAll(absl::Duration voluntary, absl::Duration terminate) {

@@ -20,6 +20,12 @@ bool HasAdopted(const Membership& members, int32_t id, int64_t term) {
   return IsAlive(members, id) && members.Find(id)->adopted_term == term;
 }
 
+std::vector<const Node*> Staying(const Membership& members, NodeRole role) {
+  std::vector<const Node*> nodes = members.AliveOf(role);
+  std::erase_if(nodes, [](const Node* node) { return node->draining; });
+  return nodes;
+}
+
 // No server is twice in `map`, or holds a shard in two ways.
 bool HoldsInOneWay(const wire::ClusterMap& map, size_t shards) {
   std::set<int32_t> ids;
@@ -61,11 +67,34 @@ bool ServersStand(const wire::ClusterMap& map, const Membership& members) {
   });
 }
 
-bool WorkersStand(const wire::ClusterMap& map, const Membership& members) {
+bool WorkersAreSettled(const wire::ClusterMap& map, const Membership& members) {
   const std::vector<const Node*> alive = members.AliveOf(NodeRole::kWorker);
+  return std::all_of(alive.begin(), alive.end(), [&map](const Node* node) {
+    const bool concerned =
+        FindWorker(map, node->id) != nullptr || (node->draining && node->adopted_term != 0);
+    return !concerned || node->adopted_term == map.term();
+  });
+}
+
+std::vector<const Node*> WorkersFor(const wire::ClusterMap& map, const Membership& members) {
+  std::vector<const Node*> workers = StayingWorkers(members);
+  if (!workers.empty()) return workers;
+  workers = members.AliveOf(NodeRole::kWorker);
+  std::erase_if(workers, [&map](const Node* node) { return FindWorker(map, node->id) == nullptr; });
+  return workers;
+}
+
+bool WorkersStand(const wire::ClusterMap& map, const Membership& members) {
+  const std::vector<const Node*> wanted = WorkersFor(map, members);
   return std::equal(
-      map.workers().begin(), map.workers().end(), alive.begin(), alive.end(),
+      map.workers().begin(), map.workers().end(), wanted.begin(), wanted.end(),
       [](const wire::WorkerEntry& entry, const Node* node) { return entry.node_id() == node->id; });
+}
+
+bool RunnersLive(const wire::ClusterMap& map, const Membership& members) {
+  return std::all_of(map.workers().begin(), map.workers().end(), [&](const wire::WorkerEntry& worker) {
+    return worker.replicas().empty() || IsAlive(members, worker.node_id());
+  });
 }
 
 bool ServersHaveAdopted(const wire::ClusterMap& map, const Membership& members) {
@@ -82,11 +111,11 @@ bool AllHaveAdopted(const wire::ClusterMap& map, const Membership& members) {
 }
 
 std::vector<const Node*> StayingServers(const Membership& members) {
-  std::vector<const Node*> servers = members.AliveOf(NodeRole::kServer);
-  servers.erase(
-      std::remove_if(servers.begin(), servers.end(), [](const Node* node) { return node->draining; }),
-      servers.end());
-  return servers;
+  return Staying(members, NodeRole::kServer);
+}
+
+std::vector<const Node*> StayingWorkers(const Membership& members) {
+  return Staying(members, NodeRole::kWorker);
 }
 
 void PlanToMap(const ShardPlan& plan, const ShardLayout& layout, const Membership& members,
@@ -127,8 +156,7 @@ std::vector<ShardPlan::Holders> HoldersOf(const wire::ClusterMap& map, const Sha
   return holders;
 }
 
-void SpreadOverWorkers(const Membership& members, int32_t replicas, wire::ClusterMap* map) {
-  const std::vector<const Node*> workers = members.AliveOf(NodeRole::kWorker);
+void SpreadOverWorkers(const std::vector<const Node*>& workers, int32_t replicas, wire::ClusterMap* map) {
   const auto blocks = AssignReplicas(replicas, static_cast<int32_t>(workers.size()));
   map->clear_workers();
   for (size_t i = 0; i < workers.size(); ++i) {

@@ -18,14 +18,23 @@ namespace tessera {
 bool IsServerAlive(const Membership& members, int32_t id);
 // Every server that `map` names is alive: no shard is lost.
 bool ServersStand(const wire::ClusterMap& map, const Membership& members);
-// The workers that `map` names are those alive, in order of index.
+// The workers that the next map is to name, in order of index: those alive that are not to leave; where there
+// are none, of those that `map` names the ones alive, until they leave.
+std::vector<const Node*> WorkersFor(const wire::ClusterMap& map, const Membership& members);
+// They are the workers that `map` names.
 bool WorkersStand(const wire::ClusterMap& map, const Membership& members);
+// Every worker that runs a replica in `map` is alive: what it has begun can be ended.
+bool RunnersLive(const wire::ClusterMap& map, const Membership& members);
+// No worker alive runs what an older map gave it: those that `map` names have adopted it, and those that are
+// to leave.
+bool WorkersAreSettled(const wire::ClusterMap& map, const Membership& members);
 // All servers and workers that `map` names are alive and have adopted its term (or: the servers have).
 bool ServersHaveAdopted(const wire::ClusterMap& map, const Membership& members);
 bool AllHaveAdopted(const wire::ClusterMap& map, const Membership& members);
 
-// Servers alive that are not to leave, in order of index.
+// Servers alive that are not to leave, in order of index; likewise workers.
 std::vector<const Node*> StayingServers(const Membership& members);
+std::vector<const Node*> StayingWorkers(const Membership& members);
 
 // Fills in `map`'s servers: those of `plan`, which is known by node ids, in order of index. All are alive.
 void PlanToMap(const ShardPlan& plan, const ShardLayout& layout, const Membership& members,
@@ -33,8 +42,8 @@ void PlanToMap(const ShardPlan& plan, const ShardLayout& layout, const Membershi
 // The plan of a map that is sound (CheckMap): what it says of each shard, nobody fresh.
 std::vector<ShardPlan::Holders> HoldersOf(const wire::ClusterMap& map, const ShardLayout& layout);
 
-// Fills in `map`'s workers: all that are alive, replicas in contiguous blocks in order of index.
-void SpreadOverWorkers(const Membership& members, int32_t replicas, wire::ClusterMap* map);
+// Fills in `map`'s workers, at least one: replicas in contiguous blocks in their order.
+void SpreadOverWorkers(const std::vector<const Node*>& workers, int32_t replicas, wire::ClusterMap* map);
 
 // Null: `map` does not name that node.
 const wire::ServerEntry* FindServer(const wire::ClusterMap& map, int32_t node_id);

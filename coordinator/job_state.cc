@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/protocol.h"
 #include "common/rpc/cluster_map.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -33,24 +34,31 @@ MembershipOptions MembershipOf(const JobSpec& job) {
           .same_fingerprint = job.train.deterministic};
 }
 
-MapPlannerOptions PlannerOf(const JobSpec& job, bool resume) {
+// All replicas are one group that drops nobody: none begins a minibatch before all have ended the one before.
+bool KeepsStep(const JobSpec& job) {
+  const ConsistencySpec& consistency = job.train.consistency;
+  return consistency.mode == "sync" && consistency.drop_stragglers == 0;
+}
+
+MapPlannerOptions PlannerOf(const JobPlan& plan, bool resume) {
+  const JobSpec& job = plan.job;
   return {.servers = job.cluster.servers,
           .backups = job.cluster.server_backups,
           .replicas = job.train.replicas,
           .lease = job.cluster.lease,
-          .resume = resume};
+          .resume = resume,
+          .keeps_step = KeepsStep(job),
+          .total_steps = plan.total_steps};
 }
 
 JobProgressOptions ProgressOf(const JobPlan& plan) {
-  const ConsistencySpec& consistency = plan.job.train.consistency;
-  const bool may_drop = consistency.drop_stragglers > 0;
   return {.replicas = plan.job.train.replicas,
           .batch_size = plan.job.train.batch_size,
           .epochs = plan.job.train.epochs,
           .steps_per_epoch = plan.steps_per_epoch,
           .test_samples = plan.test_samples,
-          .may_drop = may_drop,
-          .repeatable = consistency.mode == "sync" && !may_drop};
+          .may_drop = plan.job.train.consistency.drop_stragglers > 0,
+          .repeatable = KeepsStep(plan.job)};
 }
 
 // What every map of the job has.
@@ -117,7 +125,7 @@ JobState::JobState(JobPlan plan, absl::Time now, JobStateOptions options)
       job_yaml_(FormatJob(plan_.job)),
       created_(now),
       membership_(MembershipOf(plan_.job)),
-      planner_(PlannerOf(plan_.job, options_.resume), plan_.layout, BaseMap(plan_, options_)),
+      planner_(PlannerOf(plan_, options_.resume), plan_.layout, BaseMap(plan_, options_)),
       progress_(ProgressOf(plan_)),
       checkpoints_({.shards = plan_.layout.shards().size(),
                     .total_steps = plan_.total_steps,
@@ -188,7 +196,13 @@ int64_t JobState::TermFor(const Node& node) const {
 
 bool JobState::MayAdopt(const Node& node) const {
   if (!planner_.has_map() || !IsJournaled(map_change_)) return false;
-  return node.introduction.role == NodeRole::kServer || ServersHaveAdopted(planner_.map(), membership_);
+  if (node.introduction.role == NodeRole::kServer) return true;
+  return ServersHaveAdopted(planner_.map(), membership_) && !planner_.handover_open();
+}
+
+bool JobState::MayLeave(const Node& node) const {
+  return node.draining && IsJournaled(map_change_) &&
+         (!IsNeeded(node) || planner_.MayLeave(node, membership_));
 }
 
 absl::Status JobState::GetClusterMap(const wire::GetClusterMapRequest& request, absl::Time now,
@@ -215,7 +229,9 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
   if (planner_.has_map() && node->id < first_new_id_) resuming_ = false;
   TESSERA_RETURN_IF_ERROR(Annotate(CheckProgress(*node, request), node->Name()));
   RecordTerm(request, node);
-  RecordServer(request, node, now);
+  RecordServer(request, node);
+  RecordDrain(request, node, now);
+  AgreeOnHandover(now);
   TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request, now), node->Name()));
   node->last_seen = now;
   LogEpochs();
@@ -230,8 +246,8 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
   reply->set_next_heartbeat_ms(absl::ToInt64Milliseconds(NextHeartbeat(now)));
   if (node->introduction.role == NodeRole::kServer) {
     reply->set_checkpoint_clock(checkpoints_.requested_clock());
-    reply->set_may_leave(node->draining && IsJournaled(map_change_) && planner_.MayLeave(*node, membership_));
   }
+  reply->set_may_leave(MayLeave(*node));
   node->knows_end = over();
   return absl::OkStatus();
 }
@@ -258,19 +274,23 @@ void JobState::RecordTerm(const wire::HeartbeatRequest& request, Node* node) {
   if (planner_.OnAdopted(*node)) Touch();
 }
 
-void JobState::RecordServer(const wire::HeartbeatRequest& request, Node* node, absl::Time now) {
-  if (node->introduction.role != NodeRole::kServer) return;
-  if (request.term() == node->adopted_term) {
-    for (const wire::CopiedShard& copy : request.copied()) {
-      planner_.OnCopied(*node, copy.shard(), copy.node_id());
-    }
+void JobState::RecordServer(const wire::HeartbeatRequest& request, Node* node) {
+  if (node->introduction.role != NodeRole::kServer || request.term() != node->adopted_term) return;
+  node->newest_version = request.newest_version();
+  for (const wire::CopiedShard& copy : request.copied()) {
+    planner_.OnCopied(*node, copy.shard(), copy.node_id());
   }
+}
+
+void JobState::RecordDrain(const wire::HeartbeatRequest& request, Node* node, absl::Time now) {
   if (!request.draining() || node->draining || over()) return;
   node->draining = true;
-  const bool holds = FindServer(planner_.map(), node->id) != nullptr;
-  AddEvent({"drain", node->Name(),
-            absl::StrCat(node->Describe(), " is to leave", holds ? ": what it has goes to others first" : ""),
-            now, node->introduction.pid});
+  const bool has_some =
+      FindServer(planner_.map(), node->id) != nullptr || FindWorker(planner_.map(), node->id) != nullptr;
+  AddEvent(
+      {"drain", node->Name(),
+       absl::StrCat(node->Describe(), " is to leave", has_some ? ": what it has goes to others first" : ""),
+       now, node->introduction.pid});
 }
 
 absl::Duration JobState::NextHeartbeat(absl::Time now) const {
@@ -295,9 +315,7 @@ absl::Status JobState::CheckProgress(const Node& node, const wire::HeartbeatRequ
     return absl::InvalidArgumentError(absl::StrCat("reports on ", request.replicas_size(),
                                                    " replicas, the job has ", plan_.job.train.replicas));
   }
-  if (request.min_clock() < 0 || request.min_clock() > plan_.total_steps) {
-    return absl::InvalidArgumentError(absl::StrCat("reports a smallest clock of ", request.min_clock()));
-  }
+  TESSERA_RETURN_IF_ERROR(CheckClocks(request));
   const size_t most_copies =
       plan_.layout.shards().size() * static_cast<size_t>(planner_.map().servers_size());
   if (static_cast<size_t>(request.copied_size()) > most_copies) {
@@ -310,17 +328,33 @@ absl::Status JobState::CheckProgress(const Node& node, const wire::HeartbeatRequ
   return WorkCounters::Check(node, request);
 }
 
+absl::Status JobState::CheckClocks(const wire::HeartbeatRequest& request) const {
+  if (request.min_clock() < 0 || request.min_clock() > plan_.total_steps) {
+    return absl::InvalidArgumentError(absl::StrCat("reports a smallest clock of ", request.min_clock()));
+  }
+  if (request.newest_version() < 0 || request.newest_version() > updates_per_shard()) {
+    return absl::InvalidArgumentError(absl::StrCat("reports a version of ", request.newest_version()));
+  }
+  const auto is_clock = [this](Clock clock) { return clock >= 0 && clock < plan_.total_steps; };
+  const auto& recomputed = request.recomputed();
+  if (recomputed.size() <= kMostRecomputed && std::all_of(recomputed.begin(), recomputed.end(), is_clock)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("reports ", recomputed.size(), " steps again, of a job that ends at ", plan_.total_steps));
+}
+
 absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatRequest& request,
                                       absl::Time now) {
   const bool of_this_rewind = request.rewind() == rewind();
   counters_.Record(node, request, of_this_rewind);
   if (!of_this_rewind) return absl::OkStatus();
   servers_clock_ = std::max(servers_clock_, request.min_clock());
+  for (const Clock clock : request.recomputed()) recomputed_.Add(clock);
   // What a worker says of replicas that it runs no more is old.
-  const wire::WorkerEntry* const worker = FindWorker(planner_.map(), node.id);
   std::vector<ReplicaReport> reports;
   for (const wire::ReplicaProgress& progress : request.replicas()) {
-    if (worker != nullptr && Runs(*worker, progress.replica())) reports.push_back(ReportOf(progress));
+    if (planner_.MayReport(node, progress.replica(), progress.clock())) reports.push_back(ReportOf(progress));
   }
   const Clock before = progress_.MinClock();
   TESSERA_RETURN_IF_ERROR(progress_.RecordReplicas(reports));
@@ -551,6 +585,7 @@ void JobState::AdvanceMap(absl::Time now) {
   } else if (planner_.plan().IsQuiet() && AllHaveAdopted(planner_.map(), membership_)) {
     TellMoves(now);
   }
+  AgreeOnHandover(now);
   if (planner_.waiting() == waiting_) return;
   waiting_ = planner_.waiting();
   if (!planner_.parked()) return;
@@ -569,6 +604,16 @@ void JobState::OnMap(const MapPlanner::Change& change, absl::Time now) {
   WarnOfFewBackups(now);
   if (disruption_.has_value()) disruption_->step = progress_.MinClock();
   Touch();
+  map_change_ = changes_;
+}
+
+void JobState::AgreeOnHandover(absl::Time now) {
+  if (over() || !planner_.AgreeOnHandover(membership_)) return;
+  AddEvent({"handover", plan_.job.name,
+            absl::StrCat("from step ", planner_.map().handover(),
+                         " on replicas run where the newest map says; who ran them before runs all steps "
+                         "before that"),
+            now, 0});
   map_change_ = changes_;
 }
 
@@ -601,7 +646,7 @@ void JobState::OnRewind(const MapPlanner::Change& change, absl::Time now) {
   checkpoints_.Rewind(change.clock, CheckpointLead());
   rates_ = ReplicaRates(plan_.job.train.replicas);
   servers_clock_ = 0;
-  lost_steps_ += lost;
+  recomputed_.Rewind(lost);
   ++rewinds_;
   if (resuming_) resumed_from_ = change.clock;
   resuming_ = false;

@@ -23,6 +23,7 @@
 #include "coordinator/map_planner.h"
 #include "coordinator/membership.h"
 #include "coordinator/model_collector.h"
+#include "coordinator/recomputed_steps.h"
 #include "coordinator/replica_rates.h"
 #include "coordinator/run_summary.h"
 #include "coordinator/shard_changes.h"
@@ -135,9 +136,11 @@ class JobState {
 
   absl::Status CheckTerm(const wire::HeartbeatRequest& request) const;
   void RecordTerm(const wire::HeartbeatRequest& request, Node* node);
-  void RecordServer(const wire::HeartbeatRequest& request, Node* node, absl::Time now);
+  void RecordServer(const wire::HeartbeatRequest& request, Node* node);
+  void RecordDrain(const wire::HeartbeatRequest& request, Node* node, absl::Time now);
   absl::Status RecordProgress(const Node& node, const wire::HeartbeatRequest& request, absl::Time now);
   absl::Status CheckProgress(const Node& node, const wire::HeartbeatRequest& request) const;
+  absl::Status CheckClocks(const wire::HeartbeatRequest& request) const;
   void NoticeProgress(Clock before, absl::Time now);
   void FinishTrainingIfComplete(absl::Time now);
   void LogEpochs();
@@ -151,6 +154,8 @@ class JobState {
 
   void AdvanceMap(absl::Time now);
   void OnMap(const MapPlanner::Change& change, absl::Time now);
+  void AgreeOnHandover(absl::Time now);
+  bool MayLeave(const Node& node) const;
   void OnStart(const MapPlanner::Change& change, absl::Time now);
   void OnRewind(const MapPlanner::Change& change, absl::Time now);
   void OnTakeovers(const wire::ClusterMap& before, absl::Time now);
@@ -173,7 +178,6 @@ class JobState {
   std::string Message(absl::Time now) const;
   double ImagesPerSecond() const;
   std::vector<double> ReplicaImagesPerSecond() const;
-  int64_t RecomputedSteps() const;
   void FillNode(const Node& node, absl::Time now, wire::NodeStatus* status) const;
   void FillBackups(wire::JobStatus* status) const;
   void FillReplicas(wire::JobStatus* status) const;
@@ -192,6 +196,7 @@ class JobState {
   CheckpointTracker checkpoints_;
   ReplicaRates rates_;
   WorkCounters counters_;
+  RecomputedSteps recomputed_;
   EventLog log_;
   int64_t changes_ = 1;
   int64_t journaled_ = 0;
@@ -209,7 +214,6 @@ class JobState {
   int32_t first_new_id_ = 0;   // nodes below are the journal's
   int64_t images_before_ = 0;  // that a run without a journal was resumed with
   int64_t rewinds_ = 0;
-  int64_t lost_steps_ = 0;  // by rewinds
   Clock checkpoint_step_ = 0;
   std::string checkpoint_folder_;
   std::string weights_digest_;        // once collected

@@ -40,7 +40,7 @@ std::string JobState::ToJournal(absl::Time now) const {
   journal.set_checkpoint_folder(checkpoint_folder_);
   counters_.ToJournal(&journal);
   journal.set_rewinds(rewinds_);
-  journal.set_lost_steps(lost_steps_);
+  recomputed_.ToJournal(&journal);
   journal.set_resumed_from_step(resumed_from_.value_or(-1));
   wire::JobStatus status;
   FillEpochsAndEvents(&status);
@@ -85,7 +85,7 @@ absl::Status JobState::FromJournal(const std::string& bytes, absl::Time now) {
   checkpoint_step_ = journal.checkpoint_step();
   checkpoint_folder_ = journal.checkpoint_folder();
   rewinds_ = journal.rewinds();
-  lost_steps_ = journal.lost_steps();
+  recomputed_.FromJournal(journal);
   if (journal.resumed_from_step() >= 0) resumed_from_ = journal.resumed_from_step();
   for (const wire::Event& event : journal.events()) log_.Restore(EventOf(event));
   epochs_logged_ = progress_.FinishedEpochs().size();

@@ -36,8 +36,6 @@ std::vector<double> JobState::ReplicaImagesPerSecond() const {
   return rates;
 }
 
-int64_t JobState::RecomputedSteps() const { return lost_steps_ + counters_.Total().recomputed_steps; }
-
 RunSummary JobState::Summary(const std::string& status, absl::Time now) const {
   RunSummary summary{.job = plan_.job.name,
                      .seed = plan_.job.seed,
@@ -57,7 +55,7 @@ RunSummary JobState::Summary(const std::string& status, absl::Time now) const {
                      .replica_images_per_second = ReplicaImagesPerSecond(),
                      .history = progress_.FinishedEpochs(),
                      .resumed_from_step = resumed_from_,
-                     .recomputed_steps = RecomputedSteps(),
+                     .recomputed_steps = recomputed_.total(),
                      .retries = counters_.Total().retries,
                      .rewinds = rewinds_,
                      .events = log_.events()};
@@ -88,7 +86,7 @@ void JobState::FillStatus(absl::Time now, wire::JobStatus* status) const {
   status->set_elapsed_seconds(absl::ToDoubleSeconds(progress_.Elapsed(now)));
   status->set_term(planner_.map().term());
   status->set_rewind(rewind());
-  status->set_recomputed_steps(RecomputedSteps());
+  status->set_recomputed_steps(recomputed_.total());
   status->set_checkpoint_step(checkpoint_step_);
   status->set_checkpoint_folder(checkpoint_folder_);
   FillBackups(status);

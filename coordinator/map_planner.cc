@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/protocol.h"
 #include "common/status.h"
 
 namespace tessera {
@@ -40,7 +41,7 @@ std::optional<MapPlanner::Change> MapPlanner::Advance(const Membership& members,
   Park("", false);
   if (!training) return std::nullopt;
   ShardPlan next = MayStep(members, now) ? NextStep(plan_, members) : plan_;
-  if (next == plan_ && WorkersStand(map_, members)) return std::nullopt;
+  if (next == plan_ && (WorkersStand(map_, members) || IsHandingOver(members))) return std::nullopt;
   return MakeMap(members, std::move(next), /*spread=*/true, /*rewound=*/false);
 }
 
@@ -48,6 +49,9 @@ std::optional<MapPlanner::Change> MapPlanner::Start(const Membership& members) {
   if (!members.complete() || restore_wanted()) return std::nullopt;
   // Those that are to leave do so first.
   if (StayingServers(members).size() < static_cast<size_t>(options_.servers)) return std::nullopt;
+  if (static_cast<int32_t>(StayingWorkers(members).size()) < members.Wanted(NodeRole::kWorker)) {
+    return std::nullopt;
+  }
   return MakeMap(members, NewPlan(members), /*spread=*/true, /*rewound=*/false);
 }
 
@@ -112,7 +116,46 @@ bool MapPlanner::OnAdopted(const Node& node) {
   return has_map() && node.adopted_term == map_.term() && plan_.OnAdopted(node.id);
 }
 
+bool MapPlanner::IsHandingOver(const Membership& members) const {
+  return options_.keeps_step && RunnersLive(map_, members) && !WorkersAreSettled(map_, members);
+}
+
+bool MapPlanner::PlaceReplicas(const Membership& members, bool rewound, wire::ClusterMap* next) {
+  const std::vector<const Node*> workers = WorkersFor(map_, members);
+  if (workers.empty()) return false;
+  if (has_map() && !rewound && IsHandingOver(members)) return true;  // in this map too
+  const bool agreed = options_.keeps_step && RunnersLive(map_, members);
+  handover_open_ = agreed && !WorkersStand(map_, members);
+  next->clear_handover();
+  SpreadOverWorkers(workers, options_.replicas, next);
+  return true;
+}
+
+bool MapPlanner::AgreeOnHandover(const Membership& members) {
+  // Weights of a newer version than the newest applied one nobody has, and pushes of the term before are
+  // refused. But a worker that does not know the map yet may have been waiting for the next one, which those
+  // who know it complete, run that minibatch too, and wait for what follows: kHandoverLead.
+  if (!handover_open_ || !ServersHaveAdopted(map_, members)) return false;
+  Version newest = 0;
+  for (const wire::ServerEntry& server : map_.servers()) {
+    newest = std::max(newest, members.Find(server.node_id())->newest_version);
+  }
+  map_.set_handover(std::min(newest + kHandoverLead, options_.total_steps));
+  handover_open_ = false;
+  return true;
+}
+
+bool MapPlanner::MayReport(const Node& node, ReplicaId replica, Clock clock) const {
+  const wire::WorkerEntry* const worker = FindWorker(map_, node.id);
+  return (worker != nullptr && Runs(*worker, replica)) || (map_.handover() > 0 && clock <= map_.handover());
+}
+
 bool MapPlanner::MayLeave(const Node& node, const Membership& members) const {
+  if (node.introduction.role == NodeRole::kWorker) {
+    const bool is_done = node.adopted_term == 0 || node.adopted_term == map_.term();
+    return GoesBack(members) || StayingWorkers(members).empty() ||
+           (FindWorker(map_, node.id) == nullptr && is_done);
+  }
   return FindServer(map_, node.id) == nullptr || StayingServers(members).empty();
 }
 
@@ -144,16 +187,17 @@ std::optional<MapPlanner::Change> MapPlanner::GoBack(const Membership& members, 
 
 std::optional<MapPlanner::Change> MapPlanner::MakeMap(const Membership& members, ShardPlan plan, bool spread,
                                                       bool rewound) {
-  if (spread && members.NumAlive(NodeRole::kWorker) == 0) {
+  Change change{.before = map_, .first = !has_map(), .rewound = rewound};
+  wire::ClusterMap next = change.first ? base_ : map_;
+  if (spread && !PlaceReplicas(members, rewound, &next)) {
     Park("waiting for a worker", true);
     return std::nullopt;
   }
-  Change change{.before = map_, .first = !has_map(), .rewound = rewound};
-  wire::ClusterMap next = change.first ? base_ : map_;
   next.set_term(terms_.Next());
-  if (spread) SpreadOverWorkers(members, options_.replicas, &next);
   PlanToMap(plan, layout_, members, &next);
   if (rewound || change.first) {
+    handover_open_ = false;
+    next.clear_handover();
     next.clear_restore();
     if (restore_.has_value() && !restore_->folder().empty()) *next.mutable_restore() = *restore_;
     change.clock = next.restore().clock();
@@ -197,6 +241,8 @@ void MapPlanner::ToJournal(wire::JournalState* journal) const {
   map->set_rewind(map_.rewind());
   *map->mutable_servers() = map_.servers();
   *map->mutable_workers() = map_.workers();
+  map->set_handover(map_.handover());
+  journal->set_handover_open(handover_open_);
   if (map_.has_restore()) *map->mutable_restore() = map_.restore();
   for (const Shard& shard : layout_.shards()) {
     const ShardPlan::Holders& holders = plan_.holders(shard.id);
@@ -216,8 +262,12 @@ absl::Status MapPlanner::FromJournal(const wire::JournalState& journal) {
   }
   if (journal.has_map()) {
     TESSERA_RETURN_IF_ERROR(CheckMap(journal.map(), layout_, options_.replicas));
+    if (journal.map().handover() < 0 || journal.map().handover() > options_.total_steps) {
+      return absl::DataLossError(absl::StrCat("a handover at step ", journal.map().handover()));
+    }
     map_ = base_;
     map_.MergeFrom(journal.map());
+    handover_open_ = journal.handover_open();
     RestorePlan(journal);
   }
   terms_.Set(journal.epoch(), journal.n());

@@ -5,6 +5,13 @@
 // Invariants: terms only grow; in every map each shard has one primary and each replica one worker, all of
 // them alive when it was made; without a rewind a shard's primary is one that has every version of it that
 // anybody may have read; while a map is not adopted by all, only a death or a worker makes another.
+//
+// Replicas change workers in one of two ways. Somebody who ran one has died, or replicas do not keep step:
+// whoever gets it begins where the servers say. Else the map says a handover (ClusterMap.handover), beyond
+// all that anybody can have begun under the map of before: agreed on once all servers have adopted the map,
+// and before any worker hears of it. Until all have adopted it, which a worker does when it has run what it
+// ran before up to there, no worker that comes or goes in order makes another; a map that is made meanwhile
+// for a server's sake says the same handover.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +38,9 @@ struct MapPlannerOptions {
   absl::Duration lease = absl::Seconds(3);
   // The first map starts from a checkpoint too, where there is one.
   bool resume = false;
+  // All replicas keep step: they are handed over at a clock agreed with who runs them, the job's end at most.
+  bool keeps_step = false;
+  Clock total_steps = 0;
 };
 
 class MapPlanner {
@@ -70,7 +80,14 @@ class MapPlanner {
   // Whether a server gets something by the next step. Nothing: it is not known yet, for others are on their
   // way.
   std::optional<bool> IsOfUse(const Node& node, const Membership& members) const;
-  // A server that drains: nothing is lost with it, or nobody could take what it has.
+  // All servers have adopted a map that hands replicas over: says from which clock on. Returns whether it
+  // did.
+  bool AgreeOnHandover(const Membership& members);
+  // That is still to come: no worker may hear of the map.
+  bool handover_open() const { return handover_open_; }
+  // `node` reports on a replica that it runs in the newest map, or ran before it is handed over.
+  bool MayReport(const Node& node, ReplicaId replica, Clock clock) const;
+  // A node that drains: nothing is lost with it, or nobody could take what it has.
   bool MayLeave(const Node& node, const Membership& members) const;
 
   // What training waits for ("waiting for a worker"), or "". Until when nobody knows: Advance sees to it.
@@ -111,6 +128,10 @@ class MapPlanner {
   ShardPlan Wanted(ShardPlan plan, const Membership& members) const;
   // The same without them: `plan` if there is nothing to do.
   ShardPlan NextStep(ShardPlan plan, const Membership& members) const;
+  // Replicas are being handed over by workers that live: nothing else moves them.
+  bool IsHandingOver(const Membership& members) const;
+  // The workers of the map that follows map_, and how they come to their replicas. False: there are none.
+  bool PlaceReplicas(const Membership& members, bool rewound, wire::ClusterMap* next);
   void RestorePlan(const wire::JournalState& journal);
   void Park(const std::string& waiting, bool parked);
 
@@ -128,6 +149,7 @@ class MapPlanner {
   std::optional<wire::Restore> restore_;
   absl::Time wait_from_ = absl::InfiniteFuture();  // for servers
   bool go_back_ = false;
+  bool handover_open_ = false;
   int64_t least_rewind_ = 0;  // of the next one
 };
 

@@ -43,7 +43,8 @@ struct Node {
   bool knows_end = false;      // it has been told that the job is over
   int64_t adopted_term = 0;    // of the map that it works with, as it said; 0: none
   int64_t adopted_rewind = 0;  // of that map
-  bool draining = false;       // a server that is to leave
+  bool draining = false;       // it is to leave
+  int64_t newest_version = 0;  // of a server: as HeartbeatRequest says, in the adopted map
 
   bool alive() const { return state == State::kAlive; }
   // "server 1".

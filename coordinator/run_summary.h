@@ -16,7 +16,8 @@ namespace tessera {
 // done.
 //   join, leave, death     of a node; death also when whoever started it saw it end
 //   takeover               a worker runs replicas that it did not run before; a backup has a lost primary's shards
-//   drain                  a server is to leave, and waits until others have what it holds
+//   drain                  a node is to leave, and waits until others have what it holds or runs
+//   handover               replicas change workers at a clock agreed on, and nothing is computed again
 //   moved                  shards that were copied, or moved to another primary, while training went on
 //   rewind                 everybody began anew, from a checkpoint or the start
 //   parked                 training waits for a node, and goes on when one comes
@@ -79,7 +80,7 @@ struct RunSummary {
   std::vector<double> replica_images_per_second;
   std::vector<EpochHistory> history;
   std::optional<Clock> resumed_from_step;  // the run was resumed as a whole, from there
-  int64_t recomputed_steps = 0;            // minibatches of a replica that were computed again
+  int64_t recomputed_steps = 0;            // as RecomputedSteps counts
   int64_t retries = 0;                     // messages that workers sent again
   int64_t rewinds = 0;
   std::vector<JobEvent> events;

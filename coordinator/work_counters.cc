@@ -42,7 +42,6 @@ wire::JournalWork ToWire(const WorkDone& done) {
   work.set_pulled_bytes(done.pulled_bytes);
   work.set_shared_memory_bytes(done.shared_memory_bytes);
   work.set_training_seconds(done.training_seconds);
-  work.set_recomputed_steps(done.recomputed_steps);
   work.set_retries(done.retries);
   return work;
 }
@@ -53,7 +52,6 @@ WorkDone FromWire(const wire::JournalWork& work) {
                 .pulled_bytes = work.pulled_bytes(),
                 .shared_memory_bytes = work.shared_memory_bytes(),
                 .training_seconds = work.training_seconds(),
-                .recomputed_steps = work.recomputed_steps(),
                 .retries = work.retries()});
   return done;
 }
@@ -65,7 +63,6 @@ void WorkDone::Add(const WorkDone& other) {
   AddTo(&pulled_bytes, other.pulled_bytes);
   AddTo(&shared_memory_bytes, other.shared_memory_bytes);
   training_seconds += other.training_seconds;
-  AddTo(&recomputed_steps, other.recomputed_steps);
   AddTo(&retries, other.retries);
 }
 
@@ -74,19 +71,17 @@ void WorkDone::RaiseTo(const WorkDone& other) {
   Raise(&pulled_bytes, other.pulled_bytes);
   Raise(&shared_memory_bytes, other.shared_memory_bytes);
   training_seconds = std::max(training_seconds, other.training_seconds);
-  Raise(&recomputed_steps, other.recomputed_steps);
   Raise(&retries, other.retries);
 }
 
 absl::Status WorkCounters::Check(const Node& node, const wire::HeartbeatRequest& request) {
   const bool none_negative = request.pushed_bytes() >= 0 && request.pulled_bytes() >= 0 &&
-                             request.shared_memory_bytes() >= 0 && request.recomputed_steps() >= 0 &&
-                             request.retries() >= 0;
+                             request.shared_memory_bytes() >= 0 && request.retries() >= 0;
   if (!none_negative || !(request.training_seconds() >= 0) || std::isinf(request.training_seconds())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "reports ", request.pushed_bytes(), " bytes pushed, ", request.pulled_bytes(), " pulled, ",
-        request.shared_memory_bytes(), " through shared memory, ", request.training_seconds(),
-        " s of training, ", request.recomputed_steps(), " steps again, ", request.retries(), " retries"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("reports ", request.pushed_bytes(), " bytes pushed, ", request.pulled_bytes(),
+                     " pulled, ", request.shared_memory_bytes(), " through shared memory, ",
+                     request.training_seconds(), " s of training, ", request.retries(), " retries"));
   }
   return request.has_server() ? CheckServer(node, request.server()) : absl::OkStatus();
 }
@@ -98,7 +93,6 @@ void WorkCounters::Record(const Node& node, const wire::HeartbeatRequest& reques
                                     .pulled_bytes = request.pulled_bytes(),
                                     .shared_memory_bytes = request.shared_memory_bytes(),
                                     .training_seconds = request.training_seconds(),
-                                    .recomputed_steps = request.recomputed_steps(),
                                     .retries = request.retries()});
     return;
   }

@@ -18,7 +18,6 @@ struct WorkDone {
   int64_t pulled_bytes = 0;
   int64_t shared_memory_bytes = 0;
   double training_seconds = 0;
-  int64_t recomputed_steps = 0;
   int64_t retries = 0;
 
   void Add(const WorkDone& other);

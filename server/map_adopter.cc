@@ -241,6 +241,7 @@ void MapAdopter::FillProgress(wire::HeartbeatRequest* request) const {
   const auto slower = [](const ClockRange& a, const ClockRange& b) { return a.first < b.first; };
   const auto slowest = std::min_element(clocks.begin(), clocks.end(), slower);
   if (slowest != clocks.end()) request->set_min_clock(slowest->first);
+  request->set_newest_version(now.store->NewestVersion());
 }
 
 }  // namespace tessera

@@ -321,6 +321,12 @@ int64_t ParameterStore::dropped() const {
   return dropped;
 }
 
+Version ParameterStore::NewestVersion() const {
+  Version newest = 0;
+  for (const auto& shard : Primaries()) newest = std::max(newest, shard->mark().version);
+  return newest;
+}
+
 std::pair<Version, Version> ParameterStore::VersionRange() const {
   const Shards primaries = Primaries();
   if (primaries.empty()) return {0, 0};

@@ -217,6 +217,8 @@ class ParameterStore {
   std::vector<ClockRange> NextClocks() const;
   // Minibatches of single replicas without which rounds were closed, over all held shards.
   int64_t dropped() const;
+  // The most updates that one of primaries() has had, those included that are not released; 0 without.
+  Version NewestVersion() const;
   // Smallest and largest number of updates over the held shards; {0, 0} when none is held.
   std::pair<Version, Version> VersionRange() const;
 

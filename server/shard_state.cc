@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
+#include "common/protocol.h"
 #include "common/status.h"
 #include "common/text.h"
 
@@ -64,13 +65,20 @@ void ShardState::Deliver(Results results) const {
   for (auto& [done, answer] : results.answers) done(std::move(answer));
 }
 
+Clock ShardState::LastReadLocked(ReplicaId replica) const {
+  const Clock next = policy_.GroupClock(policy_.GroupOf(replica)) + 1;
+  // In exact versions a replica may be handed over to who waits for it here, that far beyond the newest
+  // shard, which may be one ahead.
+  return exact_versions_ ? next + kHandoverLead : next;
+}
+
 bool ShardState::Read(ReplicaId replica, Clock clock, ReadCallback done, ReadRule rule, ReaderId reader) {
   std::optional<Answer> answered;
   bool parked = false;
   {
     MutexLock lock(&mutex_);
     std::optional<absl::StatusOr<ShardVersion>> answer = AnswerLocked(replica, clock, rule);
-    if (!answer.has_value() && clock > policy_.GroupClock(policy_.GroupOf(replica)) + 1) {
+    if (!answer.has_value() && clock > LastReadLocked(replica)) {
       // Its own push of clock - 1 can not have been made: such a read would wait, and hold its place, for
       // ever.
       answer = absl::FailedPreconditionError("it is further ahead than any replica can be");

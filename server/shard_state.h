@@ -167,6 +167,8 @@ class ShardState {
   // Of what is released.
   const ConsistencyPolicy& ReleasedLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool OpenLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The largest clock that somebody may ask for on behalf of `replica`.
+  Clock LastReadLocked(ReplicaId replica) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsReleasedLocked(const PushHeader& push) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckGateLocked(const PushHeader& header) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeadLocked(const ShardDuty& duty, Results* results) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   const auto describe = [&](CLI::App* app) {
     tessera::AddCoordinatorOption(app, &options.coordinator);
     tessera::AddPatienceOption(app, &options.patience);
+    tessera::AddDrainOption(app, &options.drain_timeout);
     tessera::AddFaultOptions(app, &options.faults);
     tessera::AddTraceOption(app, &options.trace_file);
     app->add_option("--slowdown", options.pace.slowdown,

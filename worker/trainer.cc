@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/protocol.h"
 #include "common/status.h"
 
 namespace tessera {
@@ -44,6 +45,11 @@ Trainer::Trainer(TrainerOptions options, TrainerParts parts, EvaluationSink sink
       clocks_(StartClocks(options_)),
       last_group_(static_cast<int>(std::min_element(clocks_.begin(), clocks_.end()) - clocks_.begin())),
       evaluated_epochs_(EvaluatedBefore()) {
+  if (!options_.handed_over) ShowReplicas();
+}
+
+void Trainer::ShowReplicas() {
+  MutexLock lock(&mutex_);
   const std::vector<ReplicaRange> groups = LocalGroups(options_.local, options_.group);
   for (size_t group = 0; group < groups.size(); ++group) {
     for (ReplicaId replica = groups[group].first; replica <= groups[group].last; ++replica) {
@@ -75,19 +81,42 @@ absl::Status Trainer::Run() {
     parts_.client->Request(static_cast<int>(group), clocks_[group],
                            /*settled=*/clocks_[group] == total_steps());
   }
-  if (SlowestClock() < total_steps()) TESSERA_RETURN_IF_ERROR(EvaluateFinishedEpochs());
-  while (SlowestClock() < total_steps()) {
+  if (options_.handed_over) {
+    TESSERA_RETURN_IF_ERROR(AwaitWeights(last_group_, clocks_.front(), absl::Now() + options_.patience));
+    ShowReplicas();
+  }
+  // The end may move, either way, until somebody has looked at it once.
+  do {
+    TESSERA_RETURN_IF_ERROR(RunToTheEnd());
+    hands_over_ = SlowestClock() >= end_.load();
+  } while (!hands_over_ && SlowestClock() < total_steps());
+  for (size_t group = 0; group < clocks_.size() && !hands_over_; ++group) {
+    TESSERA_RETURN_IF_ERROR(AwaitAcknowledgement(static_cast<int>(group)));
+  }
+  hands_over_ = SlowestClock() >= end_.load();  // also where they only have the last evaluation to do
+  return hands_over_ ? HandOver() : EvaluateFinishedEpochs();
+}
+
+absl::Status Trainer::HandOver() {
+  const absl::Status acknowledged = AwaitAcknowledgement(last_group_);
+  if (!absl::IsFailedPrecondition(acknowledged)) return acknowledged;
+  // An answer was lost, and the others have gone on: a shard that has no such weights any more is past them,
+  // as it can be only once every shard has applied what we pushed.
+  RecordClock(last_group_, clocks_.front(), /*dropped=*/0);
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::RunToTheEnd() {
+  if (SlowestClock() < end()) TESSERA_RETURN_IF_ERROR(EvaluateFinishedEpochs());
+  while (SlowestClock() < end()) {
     const absl::Time start = absl::Now();
     TESSERA_ASSIGN_OR_RETURN(last_group_, NextGroup());
     TESSERA_RETURN_IF_ERROR(RunRound(last_group_));
     AddTrainingTime(start);
     // What follows the last minibatch waits for replicas elsewhere.
-    if (SlowestClock() < total_steps()) TESSERA_RETURN_IF_ERROR(EvaluateFinishedEpochs());
+    if (SlowestClock() < end()) TESSERA_RETURN_IF_ERROR(EvaluateFinishedEpochs());
   }
-  for (size_t group = 0; group < clocks_.size(); ++group) {
-    TESSERA_RETURN_IF_ERROR(AwaitAcknowledgement(static_cast<int>(group)));
-  }
-  return EvaluateFinishedEpochs();
+  return absl::OkStatus();
 }
 
 Clock Trainer::SlowestClock() const { return *std::min_element(clocks_.begin(), clocks_.end()); }
@@ -220,7 +249,8 @@ void Trainer::CountBegun(ReplicaId replica, Clock clock) {
   const Clock furthest = options_.next_clocks[static_cast<size_t>(replica - options_.local.first)].last;
   if (clock >= furthest) return;
   MutexLock lock(&mutex_);
-  ++progress_.recomputed_steps;
+  progress_.recomputed.insert(clock);
+  if (progress_.recomputed.size() > kMostRecomputed) progress_.recomputed.erase(progress_.recomputed.begin());
 }
 
 void Trainer::Record(ReplicaId replica, Clock clock, const nn::StepResult& result) {

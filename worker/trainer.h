@@ -7,9 +7,13 @@
 // is one group.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,6 +47,9 @@ struct TrainerOptions {
   // are new. A group goes on with the smallest of its replicas': what some shard had been pushed already is
   // pushed again, and answered without being applied again.
   std::vector<ClockRange> next_clocks;
+  // Others still run the replicas of `local`, up to where we go on with them: nothing is told of them before
+  // that. One group that drops nobody.
+  bool handed_over = false;
   absl::Duration patience = absl::Minutes(10);  // for one block's weights; may be infinite
 };
 
@@ -71,8 +78,9 @@ struct ReplicaTotals {
 };
 struct TrainerProgress {
   std::vector<ReplicaTotals> replicas;
-  double training_seconds = 0;   // in steps and waiting for them, evaluation not counted
-  int64_t recomputed_steps = 0;  // minibatches begun that some shard had been pushed already
+  double training_seconds = 0;  // in steps and waiting for them, evaluation not counted
+  std::set<Clock> recomputed;   // of which a minibatch was begun that some shard had been pushed already; the
+                                // newest kMostRecomputed
 };
 
 // Of each of LocalGroups(options.local, options.group) the minibatch that it goes on with.
@@ -109,7 +117,15 @@ class Trainer {
   // done again where it can be: with exact versions at the epoch's very end (a replica that is further had
   // told it, or its epoch's end would have waited), else always, on the newest weights. The first report
   // counts.
+  // After EndAt it returns OK as soon as all minibatches before that are acknowledged; then hands_over().
   absl::Status Run();
+
+  // Others run our replicas from minibatch `clock` on, evaluation at `clock` included; kNever: nobody does.
+  // One group that drops nobody, and nobody has weights for `clock` before this is called. From any thread.
+  static constexpr Clock kNever = std::numeric_limits<Clock>::max();
+  void EndAt(Clock clock) { end_ = clock; }
+  // Run has ended since others go on.
+  bool hands_over() const { return hands_over_; }
 
   TrainerProgress progress() const;
 
@@ -118,6 +134,13 @@ class Trainer {
   // The weights for a minibatch are one version on all shards.
   bool exact() const { return options_.group == options_.replicas && !options_.may_be_dropped; }
   absl::Status CheckStart() const;
+  // The minibatch that is not run here any more.
+  Clock end() const { return std::min(end_.load(), total_steps()); }
+  absl::Status RunToTheEnd();
+  // Waits until all before it is acknowledged.
+  absl::Status HandOver();
+  // Progress is told of all replicas from now on.
+  void ShowReplicas();
   // How many epochs need no evaluation any more.
   int64_t EvaluatedBefore() const;
   Clock SlowestClock() const;
@@ -151,6 +174,8 @@ class Trainer {
   std::vector<Clock> clocks_;  // by group of ours: the minibatch that it runs next
   int last_group_ = 0;         // that ran
   int64_t evaluated_epochs_ = 0;
+  bool hands_over_ = false;
+  std::atomic<Clock> end_{kNever};
 
   mutable Mutex mutex_;
   TrainerProgress progress_ ABSL_GUARDED_BY(mutex_);

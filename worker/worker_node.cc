@@ -1,7 +1,9 @@
 #include "worker/worker_node.h"
 
+#include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,6 +47,7 @@ class Worker {
       term = map.term();
       if (ReplicasOf(map, agent->node_id()).empty()) {
         spdlog::info("{} has no replica to run and stays idle", agent->name());
+        TESSERA_RETURN_IF_ERROR(agent->FlushReports());  // it may leave once it has adopted the map
         agent->Adopted(map);
         continue;
       }
@@ -82,12 +85,17 @@ class Worker {
 };
 
 // One incarnation, from joining to leaving. `name` gets the node's.
-absl::Status RunIncarnation(const NodeOptions& node, SignalWatcher* signals, Worker* worker,
-                            std::string* name) {
+absl::Status RunIncarnation(const NodeOptions& node, absl::Duration drain_timeout, SignalWatcher* signals,
+                            Worker* worker, std::string* name) {
   TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<NodeAgent> agent, NodeAgent::Join(node));
   *name = agent->name();
   spdlog::info("{} joined", agent->name());
-  signals->Watch([&](int) { agent->Interrupt(absl::CancelledError("interrupted by a signal")); });
+  std::atomic<bool> drains = false;
+  signals->Watch([&](int signal) {
+    const absl::Status reason = absl::CancelledError("interrupted by a signal");
+    if (signal != SIGTERM || drains.exchange(true)) return agent->Interrupt(reason);
+    agent->Drain(drain_timeout, reason);
+  });
   const auto progress = std::make_shared<WorkerProgress>();  // the agent's thread may still be in this call
   agent->set_progress_source([progress](wire::HeartbeatRequest* request) { progress->Fill(request); });
   absl::Status status;
@@ -115,10 +123,10 @@ absl::Status RunWorkerNode(const WorkerNodeOptions& options, SignalWatcher* sign
 
   Worker worker(options, faults, trace.recorder());
   std::string name = "worker";
-  absl::Status status = RunIncarnation(node, signals, &worker, &name);
+  absl::Status status = RunIncarnation(node, options.drain_timeout, signals, &worker, &name);
   while (NodeAgent::Evicted(status) && signals->received() == 0) {
     spdlog::warn("{}; joining again", std::string(status.message()));
-    status = RunIncarnation(node, signals, &worker, &name);
+    status = RunIncarnation(node, options.drain_timeout, signals, &worker, &name);
   }
   if (faults != nullptr) spdlog::info("{}", faults->Summary());
   const absl::Status traced = trace.Write(name);

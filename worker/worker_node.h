@@ -14,6 +14,9 @@ namespace tessera {
 struct WorkerNodeOptions {
   std::string coordinator;  // host:port, several separated by commas
   absl::Duration patience = kDefaultPatience;
+  // After SIGTERM: so long it may take until others run its replicas, before it leaves anyway. A second
+  // signal, or SIGINT, ends it at once.
+  absl::Duration drain_timeout = absl::Seconds(20);
   FaultOptions faults;     // of its links, on purpose
   PaceOptions pace;        // to study slow workers
   std::string trace_file;  // where the trace goes, or ""

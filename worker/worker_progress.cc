@@ -1,5 +1,7 @@
 #include "worker/worker_progress.h"
 
+#include "common/protocol.h"
+
 namespace tessera {
 namespace {
 
@@ -29,6 +31,10 @@ void WorkerProgress::Begin(const Session& session) {
 void WorkerProgress::End() {
   MutexLock lock(&mutex_);
   ended_ = SumsLocked();
+  if (session_.trainer != nullptr) {
+    recomputed_ = RecomputedLocked(session_.rewind);
+    recomputed_rewind_ = session_.rewind;
+  }
   session_ = {};
 }
 
@@ -37,7 +43,6 @@ WorkerProgress::Sums WorkerProgress::SumsLocked() const {
   if (session_.trainer != nullptr) {
     const TrainerProgress progress = session_.trainer->progress();
     sums.training_seconds += progress.training_seconds;
-    sums.recomputed_steps += progress.recomputed_steps;
   }
   if (session_.client != nullptr) {
     sums.pushed_bytes += session_.client->pushed_bytes();
@@ -48,17 +53,26 @@ WorkerProgress::Sums WorkerProgress::SumsLocked() const {
   return sums;
 }
 
+std::set<Clock> WorkerProgress::RecomputedLocked(int64_t rewind) const {
+  std::set<Clock> clocks;
+  if (recomputed_rewind_ == rewind) clocks = recomputed_;
+  if (session_.trainer != nullptr && session_.rewind == rewind)
+    clocks.merge(session_.trainer->progress().recomputed);
+  while (clocks.size() > kMostRecomputed) clocks.erase(clocks.begin());
+  return clocks;
+}
+
 void WorkerProgress::Fill(wire::HeartbeatRequest* request) const {
   MutexLock lock(&mutex_);
   if (session_.trainer != nullptr && session_.rewind == request->rewind()) {
     for (const ReplicaTotals& totals : session_.trainer->progress().replicas) AddReplica(totals, request);
   }
+  for (const Clock clock : RecomputedLocked(request->rewind())) request->add_recomputed(clock);
   const Sums sums = SumsLocked();
   request->set_training_seconds(sums.training_seconds);
   request->set_pushed_bytes(sums.pushed_bytes);
   request->set_pulled_bytes(sums.pulled_bytes);
   request->set_shared_memory_bytes(sums.shared_memory_bytes);
-  request->set_recomputed_steps(sums.recomputed_steps);
   request->set_retries(sums.retries);
 }
 

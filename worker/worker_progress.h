@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 
 #include "common/mutex.h"
 #include "common/shared_memory/outbox.h"
@@ -25,7 +26,7 @@ class WorkerProgress {
   // Its sums stay; nobody looks at it any more.
   void End();
 
-  // Replicas are told only where the heartbeat is of their rewind.
+  // Replicas, and what was computed again, are told only where the heartbeat is of their rewind.
   void Fill(wire::HeartbeatRequest* request) const;
 
  private:
@@ -34,14 +35,18 @@ class WorkerProgress {
     int64_t pushed_bytes = 0;
     int64_t pulled_bytes = 0;
     int64_t shared_memory_bytes = 0;
-    int64_t recomputed_steps = 0;
     int64_t retries = 0;
   };
   Sums SumsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of timeline `rewind`, the session that runs included.
+  std::set<Clock> RecomputedLocked(int64_t rewind) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable Mutex mutex_;  // held while a session is looked at
   Session session_ ABSL_GUARDED_BY(mutex_);
   Sums ended_ ABSL_GUARDED_BY(mutex_);  // over sessions that have ended
+  // What those computed again, on the timeline of the last of them; the newest kMostRecomputed.
+  std::set<Clock> recomputed_ ABSL_GUARDED_BY(mutex_);
+  int64_t recomputed_rewind_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace tessera

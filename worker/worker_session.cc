@@ -48,7 +48,7 @@ std::vector<ServerPeer> Servers(const wire::ClusterMap& map, ServerTraces* trace
   return servers;
 }
 
-TrainerOptions OptionsOf(const JobPlan& plan, const std::vector<ReplicaId>& replicas) {
+TrainerOptions OptionsOf(const JobPlan& plan, const std::vector<ReplicaId>& replicas, bool handed_over) {
   const TrainSpec& train = plan.job.train;
   TrainerOptions options;
   options.seed = plan.job.seed;
@@ -60,6 +60,7 @@ TrainerOptions OptionsOf(const JobPlan& plan, const std::vector<ReplicaId>& repl
   options.test_samples = static_cast<uint32_t>(plan.test_samples);
   options.may_be_dropped = train.consistency.drop_stragglers > 0;
   options.clip_norm = train.clip_norm;
+  options.handed_over = handed_over;
   options.patience = absl::InfiniteDuration();  // as long as the agent says that the job lives
   return options;
 }
@@ -96,7 +97,7 @@ class RunningSession {
         plan_(parts.training->plan),
         rewind_(map.rewind()),
         replicas_(ReplicasOf(map, parts.agent->node_id())),
-        options_(OptionsOf(plan_, replicas_)),
+        options_(OptionsOf(plan_, replicas_, map.handover() > 0)),
         traces_(parts.training->trace.recorder),
         outbox_(MakeOutbox(plan_, options_)),
         weights_(std::make_shared<PulledWeights>(plan_.layout, LocalGroups(options_.local, options_.group),
@@ -115,24 +116,45 @@ class RunningSession {
     MutexLock lock(&mutex_);
     if (superseded_) return WorkerSession::End::kSuperseded;
     if (!status.ok()) return status;
+    if (trainer_->hands_over()) return WorkerSession::End::kSuperseded;
     return WorkerSession::End::kJobOver;
   }
 
  private:
   absl::Status Train(const wire::ClusterMap& map) {
     TESSERA_RETURN_IF_ERROR(Connect(map));
-    for (ReplicaId replica : replicas_) options_.next_clocks.push_back(client_->NextClock(replica));
-    trainer_.emplace(options_, Parts(), [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
-      return Report(clock, chunks);
-    });
+    for (ReplicaId replica : replicas_) {
+      const ClockRange next = client_->NextClock(replica);
+      options_.next_clocks.push_back(
+          {std::max(next.first, map.handover()), std::max(next.last, map.handover())});
+    }
+    MakeTrainer();
     const std::vector<Clock> start = StartClocks(options_);
     spdlog::info("{} runs replicas {}..{} from step {}", parts_.agent->name(), replicas_.front(),
                  replicas_.back(), *std::min_element(start.begin(), start.end()));
     parts_.progress->Begin({&*trainer_, client_.get(), outbox_.get(), rewind_});
     TESSERA_RETURN_IF_ERROR(trainer_->Run());
     parts_.agent->ReportProgress();
+    if (trainer_->hands_over() || !IsLast()) return absl::OkStatus();
     TESSERA_RETURN_IF_ERROR(parts_.agent->FlushReports());
     return AwaitEnd();
+  }
+
+  // All steps are done. False: a map that hands the last evaluation over has come too late to be heeded.
+  bool IsLast() {
+    MutexLock lock(&mutex_);
+    trained_ = true;
+    superseded_ = superseded_ || end_ != Trainer::kNever;
+    return !superseded_;
+  }
+
+  void MakeTrainer() {
+    const auto sink = [this](Clock clock, absl::Span<const EvaluationChunk> chunks) {
+      return Report(clock, chunks);
+    };
+    MutexLock lock(&mutex_);
+    trainer_.emplace(options_, Parts(), sink);
+    trainer_->EndAt(end_);
   }
 
   absl::Status Connect(const wire::ClusterMap& map) {
@@ -176,16 +198,42 @@ class RunningSession {
   // From the watcher's thread.
   void OnMap(const absl::StatusOr<wire::ClusterMap>& newer) {
     absl::Status status = newer.status();
-    if (status.ok() && newer->rewind() == rewind_ &&
-        ReplicasOf(*newer, parts_.agent->node_id()) == replicas_) {
-      status = client_->Adopt(newer->term(), Servers(*newer, &traces_));
-      if (status.ok()) return parts_.agent->Adopted(*newer);
+    if (status.ok() && newer->rewind() == rewind_) {
+      const bool same = ReplicasOf(*newer, parts_.agent->node_id()) == replicas_;
+      if (same ? GoesOn(*newer) : EndsAt(newer->handover())) {
+        status = client_->Adopt(newer->term(), Servers(*newer, &traces_));
+        if (status.ok() && same) parts_.agent->Adopted(*newer);
+        if (status.ok()) return;
+      }
     }
     MutexLock lock(&mutex_);
     superseded_ = status.ok();
     over_ = true;
     changed_.NotifyAll();
     client_->Fail(status.ok() ? absl::AbortedError("the cluster's map has changed") : status);
+  }
+
+  // With the same replicas. False: it waits for a handover that is none any more, since somebody has died.
+  bool GoesOn(const wire::ClusterMap& map) {
+    MutexLock lock(&mutex_);
+    const bool has_begun = trainer_.has_value() && !trainer_->progress().replicas.empty();
+    if (options_.handed_over && map.handover() == 0 && !has_begun) return false;
+    SetEndLocked(Trainer::kNever);
+    return true;
+  }
+
+  // Others run the replicas from `handover` on. Before the client adopts the map that says so: without that
+  // no weights for that clock come here. False: there is no handover, or all steps are done.
+  bool EndsAt(Clock handover) {
+    MutexLock lock(&mutex_);
+    if (handover == 0 || trained_) return false;
+    SetEndLocked(std::min(end_, handover));
+    return true;
+  }
+
+  void SetEndLocked(Clock end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    end_ = end;
+    if (trainer_.has_value()) trainer_->EndAt(end);
   }
 
   // The last map or the end of the agent.
@@ -208,10 +256,12 @@ class RunningSession {
   const std::shared_ptr<PulledWeights> weights_;
   ExchangeClient transport_;
   std::unique_ptr<ParameterClient> client_;
-  std::optional<Trainer> trainer_;
+  std::optional<Trainer> trainer_;  // made under mutex_
 
   Mutex mutex_;  // taken before the client's
   CondVar changed_;
+  Clock end_ ABSL_GUARDED_BY(mutex_) = Trainer::kNever;  // others run the replicas from there on
+  bool trained_ ABSL_GUARDED_BY(mutex_) = false;         // all steps, and evaluated them
   bool superseded_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;  // superseded, or the agent has ended
 };

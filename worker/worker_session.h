@@ -32,14 +32,16 @@ struct SessionParts {
 class WorkerSession {
  public:
   enum class End {
-    kSuperseded,  // a newer map is there, of other replicas or of another rewind
+    kSuperseded,  // a newer map is there, of other replicas or of another rewind, and they are handed over
     kJobOver,
   };
 
-  // Adopts `map`, in which this worker has a replica, begins at the clocks that the servers tell, and trains
-  // to the job's end; connections stay until then, since the coordinator may still collect weights. Maps that
-  // leave the replicas and the rewind as they are, are adopted on the way. Nothing of it is left on return:
-  // no connection, and no hold on a server's memory. Errors: those of training; the end of the agent.
+  // Adopts `map`, in which this worker has a replica, begins at its handover, or where the servers say, and
+  // trains to the job's end; connections stay until then, since the coordinator may still collect weights.
+  // Maps that leave the replicas and the rewind as they are, are adopted on the way. One of the same rewind
+  // that hands replicas over ends the session at that clock: until then it goes on under the new term,
+  // without having adopted the map. All others end it at once. Nothing of it is left on return: no
+  // connection, and no hold on a server's memory. Errors: those of training; the end of the agent.
   static absl::StatusOr<End> Run(const SessionParts& parts, const wire::ClusterMap& map);
 };
 

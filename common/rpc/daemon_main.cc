@@ -59,7 +59,7 @@ void AddPatienceOption(CLI::App* app, absl::Duration* patience) {
 void AddDrainOption(CLI::App* app, absl::Duration* drain_timeout) {
   AddTimeOption(
       app, "--drain-timeout", drain_timeout,
-      "After SIGTERM: how long others may take to get what this node holds, before it leaves anyway");
+      "After SIGTERM: how long others may take to get what this node holds or runs, before it leaves anyway");
 }
 
 void AddListenOptions(CLI::App* app, ListenOptions* options) {

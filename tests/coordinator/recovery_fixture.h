@@ -26,8 +26,9 @@ class RecoveryTest : public testing::Test {
     int64_t term = 0;
     int64_t rewind = 0;
     bool up = true;
-    wire::ClusterMap map;   // that it has adopted
-    bool draining = false;  // it was asked to end
+    wire::ClusterMap map;        // that it has adopted
+    bool draining = false;       // it was asked to end
+    int64_t newest_version = 0;  // of a server
   };
 
   JobPlan Plan() const {
@@ -68,6 +69,7 @@ class RecoveryTest : public testing::Test {
     request.set_term(process.term);
     request.set_rewind(process.rewind);
     request.set_draining(process.draining);
+    request.set_newest_version(process.newest_version);
     return request;
   }
   wire::HeartbeatReply Send(const wire::HeartbeatRequest& request) {

@@ -25,6 +25,8 @@ constexpr int64_t kLargestShard = 400 * sizeof(float);
 JobPlan PlanOf(int32_t backups) {
   JobPlan plan = MakeTestPlan(3, 3);
   plan.job.cluster.server_backups = backups;
+  plan.job.train.epochs = 100'000;  // it never ends
+  plan.total_steps = plan.job.train.epochs * plan.steps_per_epoch;
   std::vector<ParameterBlock> blocks;
   for (const int64_t elements : {400, 300, 300, 100, 50, 10}) {
     const std::string layer = absl::StrCat("layer", blocks.size());
@@ -106,6 +108,7 @@ class Model {
   int64_t moves_seen() const { return moves_; }
   int64_t releases_seen() const { return releases_; }
   int64_t drained_seen() const { return drained_; }
+  int64_t handovers_seen() const { return handovers_; }
   int64_t maps_seen() const { return static_cast<int64_t>(maps_.size()); }
   int64_t rewinds_seen() const { return rewinds_; }
   int64_t crashes() const { return crashes_; }
@@ -171,6 +174,7 @@ class Model {
     request.set_term(term);
     request.set_rewind(rewind);
     request.set_draining(process.draining);
+    if (term == process.term) request.set_newest_version(NewestOf(process));
     for (const auto& [shard, node] : process.copied) {
       if (term != process.term) break;
       wire::CopiedShard* const copy = request.add_copied();
@@ -182,7 +186,7 @@ class Model {
       const wire::WorkerEntry* const worker = FindWorker(map->second, process.node_id);
       for (const int32_t replica :
            worker == nullptr ? google::protobuf::RepeatedField<int32_t>() : worker->replicas()) {
-        AddReplica(&request, replica, Below(7));  // the job has 8 steps: it never ends
+        AddReplica(&request, replica, Below(7));
       }
     }
     return request;
@@ -212,7 +216,9 @@ class Model {
       process->told_term = process->term;
       process->told_rewind = process->rewind;
     }
-    if (process->kind == wire::WORKER) {
+    // It runs what it ran before until it has handed that over.
+    const bool hands_over = process->kind == wire::WORKER && maps_[process->term].handover() > 0;
+    if (process->kind == wire::WORKER && (!hands_over || Below(4) == 0)) {
       process->told_term = process->term;
       process->told_rewind = process->rewind;
     }
@@ -241,10 +247,10 @@ class Model {
     processes_.erase(leaver);
   }
 
-  // A server is asked to end.
+  // A node is asked to end.
   void Drain() {
     Process* const process = Any();
-    if (process != nullptr && process->kind == wire::SERVER) process->draining = true;
+    if (process != nullptr) process->draining = true;
   }
   int64_t Count(wire::NodeKind kind) const {
     return std::count_if(processes_.begin(), processes_.end(), [kind](const Process& process) {
@@ -265,6 +271,16 @@ class Model {
   static bool Lists(const google::protobuf::RepeatedField<int32_t>& list, ShardId shard) {
     return std::find(list.begin(), list.end(), shard) != list.end();
   }
+  int64_t NewestOf(const Process& server) {
+    const wire::ServerEntry* const entry = FindServer(maps_[server.term], server.node_id);
+    int64_t newest = 0;
+    if (server.kind == wire::WORKER || entry == nullptr) return newest;
+    for (const ShardId shard : entry->shards()) {
+      const auto version = server.versions.find(shard);
+      if (version != server.versions.end()) newest = std::max(newest, version->second);
+    }
+    return newest;
+  }
   // A primary applies an update and forwards it: it counts as released once all backups of its map have it.
   void Update() {
     Process* const primary = Any();
@@ -272,6 +288,7 @@ class Model {
     const wire::ClusterMap& map = maps_[primary->term];
     const wire::ServerEntry* const entry = FindServer(map, primary->node_id);
     if (entry == nullptr || entry->shards().empty()) return;
+    if (told_workers_.count(primary->term) == 0) return;  // nobody pushes under it yet
     const ShardId shard = entry->shards(static_cast<int>(Below(entry->shards_size())));
     const int64_t version = primary->versions[shard] + Below(2);
     primary->versions[shard] = version;
@@ -351,6 +368,7 @@ class Model {
     if (!state_->GetClusterMap(request, now_, &map).ok()) return;
     CheckMap(map);
     CheckTold(*process, map.term());
+    if (process->kind == wire::WORKER) CheckHandover(map);
     if (map.term() <= process->term) return;
     process->older_term = process->told_term;
     process->older_rewind = process->told_rewind;
@@ -367,6 +385,9 @@ class Model {
     ASSERT_TRUE(journal.ParseFromString(durable_));
     durable_term_ = std::max(durable_term_, journal.map().term());
     if (journal.has_map()) CheckMap(journal.map());
+    if (journal.has_map() && !journal.handover_open()) {
+      durable_handovers_[journal.map().term()] = journal.map().handover();
+    }
     rewinds_ = std::max(rewinds_, journal.map().rewind());
   }
   void Announce() { state_->OnJournaled(pending_changes_); }
@@ -410,7 +431,54 @@ class Model {
     }
     const std::vector<ShardPlan::Holders> was = HoldersOf(before.map(), plan_.layout);
     if (after.map().rewind() > before.map().rewind()) return CheckLoss(before, was, alive);
+    CheckWorkers(before, after, alive);
     CheckHeirs(before.map(), was, after.map(), alive);
+  }
+  static std::string WorkersOf(const wire::ClusterMap& map) {
+    std::string workers;
+    for (const wire::WorkerEntry& worker : map.workers())
+      absl::StrAppend(&workers, worker.ShortDebugString(), "; ");
+    return workers;
+  }
+  // Replicas that all have a living worker are handed over, one handover after the other.
+  void CheckWorkers(const wire::JournalState& before, const wire::JournalState& after,
+                    const std::set<int32_t>& alive) {
+    const auto& workers = before.map().workers();
+    const bool live = std::all_of(workers.begin(), workers.end(), [&](const wire::WorkerEntry& worker) {
+      return worker.replicas().empty() || alive.count(worker.node_id()) == 1;
+    });
+    const bool same = WorkersOf(before.map()) == WorkersOf(after.map());
+    if (!live) {
+      ASSERT_FALSE(after.handover_open()) << "handed over by the dead";
+      ASSERT_EQ(after.map().handover(), 0);
+    } else if (same) {
+      ASSERT_TRUE(after.map().handover() == before.map().handover() || after.map().handover() == 0);
+    } else {
+      ASSERT_TRUE(after.handover_open());
+      ++handovers_;
+      for (const wire::WorkerEntry& worker : workers) {
+        const bool has_come = adopted_[before.map().term()].count(worker.node_id()) == 1;
+        ASSERT_TRUE(has_come || alive.count(worker.node_id()) == 0) << "in the midst of another handover";
+      }
+    }
+  }
+  // A worker hears of `map`.
+  void CheckHandover(const wire::ClusterMap& map) {
+    ASSERT_EQ(durable_handovers_.count(map.term()), 1U) << "told before it was journaled";
+    ASSERT_EQ(durable_handovers_[map.term()], map.handover()) << "not what is in the journal";
+    const auto [known, first] = told_workers_.emplace(map.term(), map.handover());
+    ASSERT_EQ(known->second, map.handover()) << "a term has one handover";
+    if (!first || map.handover() == 0 || NewestHandover(map)) return;
+    for (const auto& [shard, version] : released_) {
+      if (shard.first != map.rewind()) continue;
+      ASSERT_LT(version + 2, map.handover()) << "shard " << shard.second;
+    }
+  }
+  // Is it the one of the map before, that is not over?
+  bool NewestHandover(const wire::ClusterMap& map) const {
+    return std::any_of(told_workers_.begin(), told_workers_.end(), [&map](const auto& told) {
+      return told.first < map.term() && told.second == map.handover();
+    });
   }
   // A rewind: of some shard nobody is left who has all of it.
   void CheckLoss(const wire::JournalState& before, const std::vector<ShardPlan::Holders>& was,
@@ -450,6 +518,7 @@ class Model {
   void CheckBalance() {
     const wire::JournalState state = State();
     ASSERT_EQ(state_->waiting(), "");
+    EXPECT_EQ(state.map().workers_size(), Count(wire::WORKER));
     EXPECT_EQ(state.shards_size(), 0) << "fresh backups, or moves that do not end";
     const auto servers = static_cast<int>(Count(wire::SERVER));
     const int backups = std::min(plan_.job.cluster.server_backups, servers - 1);
@@ -478,8 +547,9 @@ class Model {
     for (const wire::JournalNode& node : journal.nodes()) alive.insert(node.id());
     for (const wire::ServerEntry& server : journal.map().servers())
       ASSERT_EQ(alive.count(server.node_id()), 1u);
-    for (const wire::WorkerEntry& worker : journal.map().workers())
-      ASSERT_EQ(alive.count(worker.node_id()), 1u);
+    for (const wire::WorkerEntry& worker : journal.map().workers()) {
+      ASSERT_TRUE(worker.replicas().empty() || alive.count(worker.node_id()) == 1);
+    }
   }
   void CheckMap(const wire::ClusterMap& map) {
     ASSERT_TRUE(tessera::CheckMap(map, plan_.layout, plan_.job.train.replicas).ok())
@@ -517,6 +587,9 @@ class Model {
   std::set<int32_t> ids_;
   std::map<int64_t, wire::ClusterMap> maps_;      // by term
   std::map<int64_t, std::set<int32_t>> adopted_;  // by term: who said so
+  std::map<int64_t, int64_t> durable_handovers_;  // by term, as journaled once it was settled
+  std::map<int64_t, int64_t> told_workers_;       // by term, as workers were told
+  int64_t handovers_ = 0;
   std::string pending_, durable_;
   int64_t pending_changes_ = 0, durable_term_ = 0;
   std::map<std::pair<int64_t, ShardId>, int64_t> released_;  // by (rewind, shard): the newest version
@@ -540,6 +613,7 @@ TEST(RecoveryModel, KeepsItsPromisesWhateverHappens) {
     moves += model.moves_seen();
     EXPECT_GT(model.releases_seen(), 100);
     EXPECT_GT(model.drained_seen(), 2);
+    EXPECT_GT(model.handovers_seen(), 4);
     EXPECT_GT(model.takeovers_seen(), backups > 0 ? 5 : -1);
   }
   EXPECT_GT(moves, 20);

@@ -340,7 +340,7 @@ TEST_F(RecoveryTest, MinibatchesThatWereComputedTwiceAreOneClock) {
     request.mutable_replicas(0)->set_loss_sum(static_cast<double>(count));
     request.mutable_replicas(0)->set_loss_count(count);
     request.set_training_seconds(1);
-    request.set_recomputed_steps(first_clock > 0 ? 1 : 0);
+    if (first_clock > 0) request.add_recomputed(first_clock);
     request.set_retries(2);
     Send(request);
     ASSERT_TRUE(last_status_.ok()) << last_status_;
@@ -355,6 +355,57 @@ TEST_F(RecoveryTest, MinibatchesThatWereComputedTwiceAreOneClock) {
   EXPECT_DOUBLE_EQ(Status().images_per_second(), 3 * 5 / 1.0);
   EXPECT_EQ(Status().recomputed_steps(), 1);
   EXPECT_EQ(state_->Summary("done", now_).retries, 4) << "the dead one's count too";
+}
+
+TEST_F(RecoveryTest, AStepCountsOnceHoweverManyComputeItAgainAndHoweverOftenTheySay) {
+  BeginAndAdopt(2, 2);
+  const auto again = [&](int number, std::vector<int64_t> clocks) {
+    wire::HeartbeatRequest request = Heartbeat(number);
+    request.mutable_recomputed()->Assign(clocks.begin(), clocks.end());
+    Send(request);
+  };
+  again(3, {2});
+  again(3, {2});
+  again(4, {2, 5});
+  EXPECT_EQ(Status().recomputed_steps(), 2);
+  Train(3, {0}, 6);
+  Restart();
+  EXPECT_EQ(Status().recomputed_steps(), 2) << "the journal has it";
+  again(4, {2, 5});
+  EXPECT_EQ(Status().recomputed_steps(), 2);
+
+  Kill(1);
+  Tick();
+  state_->SetRestore(At(4), {}, now_);
+  Join(wire::SERVER);
+  Tick();
+  EXPECT_EQ(Status().recomputed_steps(), 4) << "and what a rewind loses";
+  again(4, {2, 5});
+  EXPECT_EQ(Status().recomputed_steps(), 4) << "it is of the timeline of before";
+  Settle();
+  again(4, {5});
+  EXPECT_EQ(Status().recomputed_steps(), 5) << "on this timeline it is another step";
+  Restart();
+  EXPECT_EQ(state_->Summary("done", now_).recomputed_steps, 5);
+}
+
+TEST_F(RecoveryTest, RefusesStepsComputedAgainThatCannotBe) {
+  BeginAndAdopt(1, 1);
+  const auto refused = [&](const std::vector<int64_t>& clocks) {
+    wire::HeartbeatRequest request = Heartbeat(2);
+    request.mutable_recomputed()->Assign(clocks.begin(), clocks.end());
+    Send(request);
+    return absl::IsInvalidArgument(last_status_);
+  };
+  EXPECT_TRUE(refused({-1}));
+  EXPECT_TRUE(refused({8})) << "the job ends there";
+  EXPECT_TRUE(refused(std::vector<int64_t>(1000, 1)));
+  EXPECT_FALSE(refused({7}));
+  wire::HeartbeatRequest request = Heartbeat(1);
+  request.set_newest_version(9);
+  Send(request);
+  EXPECT_EQ(last_status_.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Status().recomputed_steps(), 1);
 }
 
 TEST_F(RecoveryTest, ACheckpointIsWholeWhenEveryShardIsThere) {

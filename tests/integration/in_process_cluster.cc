@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "common/assemble.h"
 #include "common/in_process_exchange.h"
 #include "common/mutex.h"
+#include "common/protocol.h"
 #include "common/rpc/exchange_client.h"
 #include "common/shared_memory/outbox.h"
 #include "common/status.h"
@@ -35,17 +37,18 @@ class Cluster {
 
   absl::StatusOr<InProcessResult> Run() {
     TESSERA_RETURN_IF_ERROR(StartServers());
-    const auto assignment = AssignReplicas(plan_.job.train.replicas, options_.workers);
+    const int most_workers = std::max(options_.workers, options_.most_workers);
     std::vector<std::thread> threads;
-    for (size_t worker = 0; worker < assignment.size(); ++worker) {
-      if (assignment[worker].empty()) continue;
-      threads.emplace_back([this, worker, replicas = assignment[worker]] {
-        const absl::Status status = RunWorker(worker, {replicas.front(), replicas.back()});
+    for (int worker = 0; worker < most_workers; ++worker) {
+      threads.emplace_back([this, worker] {
+        const absl::Status status = RunWorker(worker);
         MutexLock lock(&mutex_);
+        over_ = true;
+        changed_.NotifyAll();
         if (failure_.ok()) failure_ = status;
         if (!status.ok()) {
-          for (ParameterClient* client : clients_)
-            client->Fail(absl::CancelledError("another worker failed"));
+          for (const Listed* session : sessions_)
+            session->client()->Fail(absl::CancelledError("another worker failed"));
         }
       });
     }
@@ -61,6 +64,52 @@ class Cluster {
   }
 
  private:
+  // A session that is told when another worker fails, a server dies, or replicas change workers.
+  class Listed {
+   public:
+    // The client was made with the map of `term`.
+    Listed(Cluster* cluster, ParameterClient* client, int64_t term, int worker, ReplicaRange local)
+        : cluster_(cluster), client_(client), worker_(worker), local_(local) {
+      MutexLock lock(&cluster_->mutex_);
+      cluster_->sessions_.push_back(this);
+      if (term != cluster_->term_) Hear(absl::OkStatus());
+      if (!cluster_->failure_.ok()) client_->Fail(absl::CancelledError("another worker failed"));
+    }
+    ~Listed() {
+      MutexLock lock(&cluster_->mutex_);
+      std::erase(cluster_->sessions_, this);
+    }
+
+    int worker() const { return worker_; }
+    ReplicaRange local() const { return local_; }
+    ParameterClient* client() const { return client_; }
+    void SetTrainer(Trainer* trainer) {
+      MutexLock lock(&cluster_->mutex_);
+      trainer_ = trainer;
+      trainer_->EndAt(end_);
+    }
+    // What follows under the cluster's lock.
+    void DropTrainer() { trainer_ = nullptr; }
+    void EndAt(Clock clock) {
+      end_ = clock;
+      if (trainer_ != nullptr) trainer_->EndAt(clock);
+    }
+    Clock end() const { return end_; }
+    void Hear(const absl::Status& adopted) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      const absl::Status heard =
+          adopted.ok() ? client_->Adopt(cluster_->term_, cluster_->PeersLocked()) : adopted;
+      if (!heard.ok()) client_->Fail(heard);
+    }
+
+   private:
+    Cluster* const cluster_;
+    ParameterClient* const client_;
+    const int worker_;
+    const ReplicaRange local_;
+    Trainer* trainer_ = nullptr;
+    Clock end_ = Trainer::kNever;
+  };
+
   absl::Status StartServers() {
     Place();
     std::vector<ReplicaRange> units;
@@ -83,12 +132,14 @@ class Cluster {
       if (replicator != nullptr) Start(replicator.get());
     }
     if (options_.give_kill) options_.give_kill([this](int server) { Kill(server); });
+    if (options_.give_hand_over) options_.give_hand_over([this](int workers) { return HandOver(workers); });
     return absl::OkStatus();
   }
 
-  // By shard, the servers that hold it, the primary first.
+  // By shard, the servers that hold it, the primary first; and who runs what.
   void Place() {
     MutexLock lock(&mutex_);
+    assignment_ = AssignReplicas(plan_.job.train.replicas, options_.workers);
     holders_.resize(plan_.layout.shards().size());
     const auto placement = PlaceShards(plan_.layout, options_.servers);
     for (int server = 0; server < options_.servers; ++server) {
@@ -149,10 +200,40 @@ class Cluster {
     ++term_;
     for (std::vector<int>& holders : holders_) std::erase(holders, server);
     const absl::Status adopted = AdoptMapLocked();
-    for (ParameterClient* client : clients_) {
-      const absl::Status heard = adopted.ok() ? client->Adopt(term_, PeersLocked()) : adopted;
-      if (!heard.ok()) client->Fail(heard);
+    for (const Listed* session : sessions_) session->Hear(adopted);
+  }
+
+  // As MapPlanner and WorkerSession do it.
+  bool HandOver(int workers) {
+    MutexLock lock(&mutex_);
+    if (!IsSettledLocked()) return false;
+    ++term_;
+    const absl::Status adopted = AdoptMapLocked();
+    Version newest = 0;
+    for (const auto& store : stores_) newest = std::max(newest, store->NewestVersion());
+    handover_ = std::min<Clock>(newest + kHandoverLead, plan_.total_steps);
+    assignment_ = AssignReplicas(plan_.job.train.replicas, workers);
+    for (Listed* session : sessions_) {
+      if (RangeOfLocked(session->worker()) != session->local()) session->EndAt(handover_);
+      session->Hear(adopted);
     }
+    changed_.NotifyAll();
+    return true;
+  }
+
+  std::optional<ReplicaRange> RangeOfLocked(int worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (static_cast<size_t>(worker) >= assignment_.size() || assignment_[worker].empty()) return std::nullopt;
+    return ReplicaRange{assignment_[worker].front(), assignment_[worker].back()};
+  }
+
+  // Every worker runs what it is to run.
+  bool IsSettledLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    size_t running = 0;
+    for (const auto& replicas : assignment_) running += replicas.empty() ? 0 : 1;
+    return sessions_.size() == running &&
+           std::all_of(sessions_.begin(), sessions_.end(), [this](const Listed* session) {
+             return RangeOfLocked(session->worker()) == session->local();
+           });
   }
 
   std::vector<ServerPeer> PeersLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -201,29 +282,6 @@ class Cluster {
     return connection.client;
   }
 
-  // A client that is told when another worker fails, or a server dies.
-  class Listed {
-   public:
-    // The client was made with the map of `term`.
-    Listed(Cluster* cluster, ParameterClient* client, int64_t term) : cluster_(cluster), client_(client) {
-      MutexLock lock(&cluster_->mutex_);
-      cluster_->clients_.push_back(client_);
-      if (term != cluster_->term_) {
-        const absl::Status heard = client_->Adopt(cluster_->term_, cluster_->PeersLocked());
-        if (!heard.ok()) client_->Fail(heard);
-      }
-      if (!cluster_->failure_.ok()) client_->Fail(absl::CancelledError("another worker failed"));
-    }
-    ~Listed() {
-      MutexLock lock(&cluster_->mutex_);
-      std::erase(cluster_->clients_, client_);
-    }
-
-   private:
-    Cluster* const cluster_;
-    ParameterClient* const client_;
-  };
-
   // What a worker keeps over its sessions; members in order of construction.
   struct Device {
     std::unique_ptr<nn::Executor> executor;
@@ -252,16 +310,31 @@ class Cluster {
     return device;
   }
 
-  absl::Status RunWorker(size_t worker, ReplicaRange local) {
-    TESSERA_ASSIGN_OR_RETURN(const Device device, MakeDevice());
-    absl::Status status;
-    do {
-      status = RunSession(worker, local, device);
-    } while (absl::IsAborted(status) && options_.begin_again);
-    return status;
+  // One session after the other, until the job is over.
+  absl::Status RunWorker(int worker) {
+    std::optional<Device> device;
+    while (true) {
+      const std::optional<ReplicaRange> local = AwaitReplicas(worker);
+      if (!local.has_value()) return absl::OkStatus();
+      if (!device.has_value()) {
+        TESSERA_ASSIGN_OR_RETURN(device, MakeDevice());
+      }
+      const absl::StatusOr<bool> done = RunSession(worker, *local, *device);
+      if (absl::IsAborted(done.status()) && options_.begin_again) continue;
+      TESSERA_RETURN_IF_ERROR(done.status());
+      if (*done) return absl::OkStatus();
+    }
   }
 
-  absl::Status RunSession(size_t worker, ReplicaRange local, const Device& device) {
+  // Nothing: the job is over.
+  std::optional<ReplicaRange> AwaitReplicas(int worker) {
+    MutexLock lock(&mutex_);
+    while (!over_ && !RangeOfLocked(worker).has_value()) changed_.WaitWithTimeout(&mutex_, absl::Seconds(60));
+    return RangeOfLocked(worker);
+  }
+
+  // False: others go on with its replicas.
+  absl::StatusOr<bool> RunSession(int worker, ReplicaRange local, const Device& device) {
     const TrainSpec& train = plan_.job.train;
     const std::vector<ReplicaRange> groups = LocalGroups(local, train.consistency.group);
     std::shared_ptr<Outbox> outbox;
@@ -286,10 +359,12 @@ class Cluster {
     auto weights = std::make_shared<PulledWeights>(plan_.layout, groups, KeepOf(options));
     std::vector<ServerPeer> peers;
     ParameterClientOptions client_options;
+    Clock handover = 0;
     {
       MutexLock lock(&mutex_);
       peers = PeersLocked();
       client_options.term = term_;
+      handover = handover_;
     }
     client_options.node = absl::StrCat("worker ", worker);
     client_options.may_be_dropped = options.may_be_dropped;
@@ -297,7 +372,7 @@ class Cluster {
     client_options.lease = std::max(options_.first_wait, client_options.lease);
     TESSERA_ASSIGN_OR_RETURN(const std::unique_ptr<ParameterClient> client,
                              ParameterClient::Create(client_options, plan_.layout, peers, weights));
-    const Listed listed(this, client.get(), client_options.term);
+    Listed listed(this, client.get(), client_options.term, worker, local);
     TESSERA_RETURN_IF_ERROR(client->Connect(
         [&](const ServerPeer& server, std::shared_ptr<ExchangeReceiver> receiver) {
           const std::shared_ptr<ExchangeSender> sender =
@@ -307,8 +382,10 @@ class Cluster {
         },
         absl::Seconds(30)));
     for (ReplicaId replica = local.first; replica <= local.last; ++replica) {
-      options.next_clocks.push_back(client->NextClock(replica));
+      const ClockRange next = client->NextClock(replica);
+      options.next_clocks.push_back({std::max(next.first, handover), std::max(next.last, handover)});
     }
+    options.handed_over = handover > 0;
     Trainer trainer(options,
                     {plan_.graph, device.executor.get(), device.train.get(), device.test.get(), client.get(),
                      weights.get(), outbox == nullptr ? nullptr : outbox->segment()},
@@ -317,9 +394,11 @@ class Cluster {
                       Take(clock, chunks);
                       return absl::OkStatus();
                     });
+    listed.SetTrainer(&trainer);
     const absl::Status status = trainer.Run();
     MutexLock lock(&mutex_);
-    result_.recomputed_steps += trainer.progress().recomputed_steps;
+    listed.DropTrainer();
+    result_.recomputed_steps += static_cast<int64_t>(trainer.progress().recomputed.size());
     result_.retries += client->retries();
     TESSERA_RETURN_IF_ERROR(status);
     result_.pushed_bytes += client->pushed_bytes();
@@ -330,10 +409,11 @@ class Cluster {
     }
     result_.installed_bytes += weights->copied_bytes();
     for (const ReplicaTotals& totals : trainer.progress().replicas) {
-      if (totals.clock != plan_.total_steps) return absl::InternalError("a replica that did not finish");
+      const Clock end = trainer.hands_over() ? listed.end() : plan_.total_steps;
+      if (totals.clock != end) return absl::InternalError("a replica that did not finish");
       result_.dropped_by_replica[totals.replica] = totals.dropped;
     }
-    return absl::OkStatus();
+    return !trainer.hands_over();
   }
 
   // The first report of a chunk counts.
@@ -393,7 +473,11 @@ class Cluster {
   std::vector<std::vector<int>> holders_ ABSL_GUARDED_BY(mutex_);  // by shard, the primary first
   std::set<int> dead_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
-  std::vector<ParameterClient*> clients_ ABSL_GUARDED_BY(mutex_);  // of workers that run
+  std::vector<std::vector<ReplicaId>> assignment_ ABSL_GUARDED_BY(mutex_);  // by worker
+  Clock handover_ ABSL_GUARDED_BY(mutex_) = 0;                              // from which on it is so
+  std::vector<Listed*> sessions_ ABSL_GUARDED_BY(mutex_);                   // of workers that run
+  bool over_ ABSL_GUARDED_BY(mutex_) = false;
+  CondVar changed_;
   std::map<Clock, std::vector<EvaluationChunk>> chunks_ ABSL_GUARDED_BY(mutex_);
   InProcessResult result_ ABSL_GUARDED_BY(mutex_);
   InProcessNetwork network_;  // last: its thread ends first

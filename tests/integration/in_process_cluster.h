@@ -41,6 +41,11 @@ struct InProcessOptions {
   // Called once before training with what kills a server, at any time and from any thread: its shards go to
   // their first backups, and everybody hears of it. At most `backups` may die.
   std::function<void(std::function<void(int server)> kill)> give_kill;
+  // So many workers there may be; 0: `workers`, always.
+  int most_workers = 0;
+  // Called once before training with what has so many workers run the replicas from now on, handed over as
+  // the coordinator does it, in sync, at any time and from any thread. False: the last handover is not over.
+  std::function<void(std::function<bool(int workers)> hand_over)> give_hand_over;
   // A worker whose session ends with kAborted begins another, as an heir does: with nothing but its device.
   bool begin_again = false;
 };
@@ -61,8 +66,8 @@ struct InProcessResult {
   // Over all shards and replicas: minibatches of one replica that one shard applied.
   int64_t applied_min = 0;
   int64_t applied_max = 0;
-  int64_t dropped = 0;  // minibatches without which rounds were closed, over all shards
-  int64_t recomputed_steps = 0;
+  int64_t dropped = 0;           // minibatches without which rounds were closed, over all shards
+  int64_t recomputed_steps = 0;  // summed over sessions: clocks of which one began a minibatch again
   int64_t retries = 0;
   std::map<ReplicaId, int64_t> dropped_by_replica;  // as its trainer counts them
 };

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/protocol.h"
 #include "common/replica_tree.h"
 #include "tests/server/counting_memory.h"
 #include "tests/server/test_store.h"
@@ -79,11 +80,22 @@ TEST(ParameterStore, SyncReadNamesItsExactVersion) {
 
 TEST(ParameterStore, AReadFurtherAheadThanAnyReplicaCanBeIsRefusedAndNotParked) {
   const auto store = SyncStore(2);
-  const absl::Status ahead = ReadNow(*store, kWeights, 0, 2).status();
+  const absl::Status ahead = ReadNow(*store, kWeights, 0, 2 + kHandoverLead).status();
   EXPECT_EQ(ahead.code(), absl::StatusCode::kFailedPrecondition) << ahead;
   EXPECT_EQ(ReadNow(*store, kWeights, 0, int64_t{1} << 62).status().code(),
             absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(store->parked_reads(), 0U);
+}
+
+TEST(ParameterStore, WhoTakesAReplicaOverMayWaitForTheClockItIsHandedOverAt) {
+  const auto store = SyncStore(2);
+  Reader reader;
+  store->Read(kWeights, 0, 1 + kHandoverLead, reader.Callback());
+  for (Clock clock = 0; clock <= kHandoverLead; ++clock) {
+    EXPECT_EQ(reader.answers, 0) << clock;
+    ASSERT_TRUE(Push(*store, {0, 1}, clock, Floats(kLength, 1)).ok());
+  }
+  EXPECT_EQ(reader.answer->version, 1 + kHandoverLead);
 }
 
 TEST(ParameterStore, ReadIsParkedUntilItsRoundIsApplied) {

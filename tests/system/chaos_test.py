@@ -6,7 +6,7 @@ import re
 import signal
 
 from harness.case import SystemTest
-from harness.chaos import INTERVAL, REPLICAS, Trial, injected, line_of, run
+from harness.chaos import INTERVAL, Trial, injected, line_of, run
 from harness.process import Process, children_of, lines_of, wait_until, wait_until_gone
 from harness.results import read_summary
 from harness import programs
@@ -77,7 +77,13 @@ class ScriptedFaults(ChaosTest):
     def test_killed_worker(self):
         result = self.play("kill worker:1 @step 25")
         self.assertEqual(result.summary["rewinds"], 0)
-        self.assertLessEqual(result.summary["recomputed_steps"], REPLICAS)
+        self.assertLessEqual(result.summary["recomputed_steps"], 1)
+
+    def test_worker_that_comes_back_costs_no_step(self):
+        result = self.play("kill worker:1 @step 15; restart worker:1 @step 30")
+        self.assertEqual(result.summary["rewinds"], 0)
+        self.assertLessEqual(result.summary["recomputed_steps"], 1, "the death's")
+        self.assertIn("handover", [event["what"] for event in result.summary["events"]])
 
     def test_killed_server_goes_back_to_the_newest_checkpoint(self):
         result = self.play("kill server:0 @step 35")

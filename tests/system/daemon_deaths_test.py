@@ -155,9 +155,12 @@ class DaemonDeaths(SystemTest):
         cluster = self.training_cluster()
         cluster.workers[0].send(signal.SIGTERM)
         self.assertEqual(cluster.workers[0].wait(), 128 + signal.SIGTERM)
-        cluster.wait_for_log("training goes on at step")
+        epochs = cluster.coordinator.out.count("epoch ")
+        wait_until(lambda: cluster.coordinator.out.count("epoch ") > epochs + 1, "the epoch after the next")
         summary = self.stop(cluster, cluster.workers[0])
+        self.assert_told(summary, "drain", cluster.workers[0])
         self.assert_told(summary, "leave", cluster.workers[0])
+        self.assertEqual(summary["recomputed_steps"], 0)
 
     def test_terminated_coordinator_stops_the_job(self):
         cluster = self.training_cluster()
