@@ -488,6 +488,9 @@ TEST_F(Duties, LateCopyDoesNotTakeABackupBack) {
   ASSERT_TRUE(joining->store->Forward(1, Round(0)).ok());
   EXPECT_TRUE(joining->store->Install(1, early).ok());
   EXPECT_EQ(joining->store->Mark(kWeights).version, 1);
+  ASSERT_TRUE(backup_->store->Forward(1, primary_->forwards->added.back()).ok());  // it needed no copy
+  EXPECT_TRUE(backup_->store->Install(1, early).ok());
+  EXPECT_EQ(backup_->store->Mark(kWeights).version, 1);
   // A new primary may be behind it: then it goes back.
   ASSERT_TRUE(joining->store->SetDuties(2, {{kWeights, kBackup}}).ok());
   EXPECT_TRUE(joining->store->Install(2, early).ok());

@@ -381,6 +381,22 @@ TEST_F(Servers, BackupWithTheSameVersionOfAnotherTermIsCopied) {
   ExpectSameBits(1, 2);
 }
 
+TEST_F(Servers, NewBackupThatHasTheVersionOfADeadPrimaryIsCopied) {
+  Start(3);
+  Map(1, 0, {1, 2});
+  Round(0, 0);
+  Cut(1, true);
+  PushRound(0, kWeights, 1, /*more=*/8);  // reaches server 2 alone
+  WaitUntil([&] { return store(2).Mark(kWeights).version == 2; }, "the update has not come");
+  replicator(0).Close();  // it dies
+  Cut(1, false);
+  Map(2, 1, {});
+  Round(1, 1);
+  Map(3, 1, {2});
+  Round(1, 2);
+  ExpectSameBits(1, 2);
+}
+
 TEST_F(Servers, PrimaryThatHasNotHeardOfItsHeirReleasesNothingMore) {
   Start(3);
   Map(1, 0, {1, 2});
