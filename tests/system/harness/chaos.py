@@ -90,14 +90,9 @@ def lost_steps(summary):
 
 
 def recomputed_bound(plan, summary, in_step):
-    """Steps that may be computed again. `in_step`, that is in sync: one for each fault, and for each rewind those since the
-    checkpoint. Else each replica may be at another step, and so may each shard be when a server is lost."""
-    if in_step:
-        return len(statements(plan)) + sum(lost_steps(summary))
-    bound = 0
-    for statement in statements(plan):
-        bound += REPLICAS + (INTERVAL if re.match(r"(kill|stop|restart) server:", statement) else 0)
-    return bound
+    """Steps that may be computed again: for each rewind those since the checkpoint; and for each fault one, where replicas are
+    `in_step`, that is in sync, else one of each replica."""
+    return len(statements(plan)) * (1 if in_step else REPLICAS) + sum(lost_steps(summary))
 
 
 def problems(result, plan, digest):
