@@ -236,8 +236,9 @@ SessionEnd RunSession::Interrupt() {
 
 void RunSession::TerminateNodes() {
   ProcessGroup* processes = cluster_.processes();
+  // At once: after SIGTERM they would wait for others to take their part.
   for (size_t i = LocalCluster::kCoordinator + 1; i < processes->size(); ++i)
-    processes->process(i).Kill(SIGINT);  // at once: after SIGTERM they would look for others to take their part
+    processes->process(i).Kill(SIGINT);
 }
 
 void RunSession::StopAll(absl::Duration voluntary, absl::Duration terminate) {

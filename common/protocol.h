@@ -4,8 +4,8 @@
 namespace tessera {
 
 inline constexpr int kProtocolVersion = 6;
-// Where all replicas keep step, and one changes workers: so far beyond the newest version of a shard it is handed
-// over (docs/adr/0009-recovery.md, "A join or a drain").
+// Where all replicas keep step, and one changes workers: so far beyond the newest version of a shard it is
+// handed over (docs/adr/0009-recovery.md, "A join or a drain").
 inline constexpr int kHandoverLead = 3;
 // Clocks that a heartbeat says were computed again, at most.
 inline constexpr int kMostRecomputed = 64;

@@ -230,10 +230,10 @@ class Cluster {
   bool IsSettledLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     size_t running = 0;
     for (const auto& replicas : assignment_) running += replicas.empty() ? 0 : 1;
-    return sessions_.size() == running &&
-           std::all_of(sessions_.begin(), sessions_.end(), [this](const Listed* session) {
-             return RangeOfLocked(session->worker()) == session->local();
-           });
+    for (const Listed* session : sessions_) {
+      if (RangeOfLocked(session->worker()) != session->local()) return false;
+    }
+    return sessions_.size() == running;
   }
 
   std::vector<ServerPeer> PeersLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

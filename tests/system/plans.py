@@ -14,7 +14,7 @@ from harness.data_set import write_data_set
 def parse():
     parser = argparse.ArgumentParser(prog="script/chaos", description=(
         "Trains a small job once undisturbed, then through seeded random plans of faults. Each plan must end with the same "
-        "weights (sync), every minibatch applied exactly once, few minibatches recomputed, every fault in the summary, and no "
+        "weights (sync), every minibatch applied exactly once, few steps recomputed, every fault in the summary, and no "
         "process left."))
     parser.add_argument("--plans", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the first plan; others follow (default: 1)")

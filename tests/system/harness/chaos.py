@@ -77,15 +77,22 @@ def injected(summary):
     return [event for event in summary["events"] if event["what"] == "injected"]
 
 
+def step_of(event):
+    """Of a checkpoint, or that a rewind goes back to."""
+    found = re.search(r"\bstep (\d+)", event["message"])
+    return int(found.group(1)) if found else 0
+
+
+def lost_steps(summary):
+    """The steps since the newest whole checkpoint, for each rewind."""
+    told = [event["message"] for event in summary["events"] if event["what"] == "rewind"]
+    return [int(re.search(r"(\d+) steps? to be done again", message).group(1)) for message in told]
+
+
 def recomputed_bound(plan, summary, in_step):
-    """Steps that may be computed again. `in_step`, that is in sync: one for each fault, and for each rewind those since the
-    checkpoint. Else each replica may be at another step, and so may each shard be when a server is lost."""
-    if in_step:
-        return len(statements(plan)) + summary["rewinds"] * INTERVAL
-    bound = 0
-    for statement in statements(plan):
-        bound += REPLICAS + (INTERVAL if re.match(r"(kill|stop|restart) server:", statement) else 0)
-    return bound
+    """Steps that may be computed again: for each rewind those since the checkpoint; and for each fault one, where replicas are
+    `in_step`, that is in sync, else one of each replica."""
+    return len(statements(plan)) * (1 if in_step else REPLICAS) + sum(lost_steps(summary))
 
 
 def problems(result, plan, digest):
@@ -106,6 +113,13 @@ def problems(result, plan, digest):
            f"applied minibatches {summary['applied_minibatches']}, not {STEPS} each")
     bound = recomputed_bound(plan, summary, digest is not None)
     expect(summary["recomputed_steps"] <= bound, f"recomputed {summary['recomputed_steps']}, bound {bound}")
+    newest = 0
+    for event in summary["events"]:
+        if event["what"] == "checkpoint":
+            newest = step_of(event)
+        elif event["what"] == "rewind":
+            expect(step_of(event) >= newest, f"there was a checkpoint at step {newest}, but {event['message']}")
+            newest = step_of(event)
     told = sorted(event["message"] for event in injected(summary))
     expect(told == sorted(statements(plan)), f"injected {told}")
     for event in injected(summary):
