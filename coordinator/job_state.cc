@@ -230,6 +230,7 @@ absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Ti
   TESSERA_RETURN_IF_ERROR(Annotate(CheckProgress(*node, request), node->Name()));
   RecordTerm(request, node);
   RecordServer(request, node);
+  RecordSilence(request, *node, now);
   RecordDrain(request, node, now);
   AgreeOnHandover(now);
   TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request, now), node->Name()));
@@ -282,6 +283,20 @@ void JobState::RecordServer(const wire::HeartbeatRequest& request, Node* node) {
   }
 }
 
+// Who answers us, and not the primary that waits for it, holds training up for as long as it likes.
+void JobState::RecordSilence(const wire::HeartbeatRequest& request, const Node& node, absl::Time now) {
+  if (node.introduction.role != NodeRole::kServer || over()) return;
+  for (const int32_t id : request.silent()) {
+    const Node* const silent = membership_.Find(id);
+    if (!IsServerAlive(membership_, id) || !planner_.CanDoWithout(id, node, membership_)) continue;
+    membership_.Remove(id, Node::State::kDead);
+    OnDeath(*silent,
+            absl::StrCat("it does not answer ", node.Name(), ", which waits for it, for a lease (",
+                         absl::FormatDuration(plan_.job.cluster.lease), ")"),
+            now);
+  }
+}
+
 void JobState::RecordDrain(const wire::HeartbeatRequest& request, Node* node, absl::Time now) {
   if (!request.draining() || node->draining || over()) return;
   node->draining = true;
@@ -321,6 +336,10 @@ absl::Status JobState::CheckProgress(const Node& node, const wire::HeartbeatRequ
   if (static_cast<size_t>(request.copied_size()) > most_copies) {
     return absl::InvalidArgumentError(absl::StrCat(
         "reports ", request.copied_size(), " complete copies, more than there are shards and servers"));
+  }
+  if (request.silent_size() > planner_.map().servers_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("reports ", request.silent_size(), " silent servers, more than there are"));
   }
   std::vector<ReplicaReport> reports;
   for (const wire::ReplicaProgress& progress : request.replicas()) reports.push_back(ReportOf(progress));

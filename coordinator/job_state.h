@@ -137,6 +137,7 @@ class JobState {
   absl::Status CheckTerm(const wire::HeartbeatRequest& request) const;
   void RecordTerm(const wire::HeartbeatRequest& request, Node* node);
   void RecordServer(const wire::HeartbeatRequest& request, Node* node);
+  void RecordSilence(const wire::HeartbeatRequest& request, const Node& node, absl::Time now);
   void RecordDrain(const wire::HeartbeatRequest& request, Node* node, absl::Time now);
   absl::Status RecordProgress(const Node& node, const wire::HeartbeatRequest& request, absl::Time now);
   absl::Status CheckProgress(const Node& node, const wire::HeartbeatRequest& request) const;

@@ -150,6 +150,18 @@ bool MapPlanner::MayReport(const Node& node, ReplicaId replica, Clock clock) con
   return (worker != nullptr && Runs(*worker, replica)) || (map_.handover() > 0 && clock <= map_.handover());
 }
 
+bool MapPlanner::CanDoWithout(int32_t server, const Node& primary, const Membership& members) const {
+  const auto waits = [&](const Shard& shard) {
+    const ShardPlan::Holders& holders = plan_.holders(shard.id);
+    return holders.primary == primary.id &&
+           std::binary_search(holders.backups.begin(), holders.backups.end(), server);
+  };
+  if (!has_map() || go_back_ || std::none_of(layout_.shards().begin(), layout_.shards().end(), waits))
+    return false;
+  std::optional<ShardPlan> rest = WithoutTheDead(members);
+  return rest.has_value() && rest->Remove(server).lost.empty();
+}
+
 bool MapPlanner::MayLeave(const Node& node, const Membership& members) const {
   if (node.introduction.role == NodeRole::kWorker) {
     const bool is_done = node.adopted_term == 0 || node.adopted_term == map_.term();

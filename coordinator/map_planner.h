@@ -87,6 +87,8 @@ class MapPlanner {
   bool handover_open() const { return handover_open_; }
   // `node` reports on a replica that it runs in the newest map, or ran before it is handed over.
   bool MayReport(const Node& node, ReplicaId replica, Clock clock) const;
+  // `server` holds, as a backup, what `primary` is the primary of; and no shard is lost with it.
+  bool CanDoWithout(int32_t server, const Node& primary, const Membership& members) const;
   // A node that drains: nothing is lost with it, or nobody could take what it has.
   bool MayLeave(const Node& node, const Membership& members) const;
 

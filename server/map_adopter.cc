@@ -222,6 +222,10 @@ void MapAdopter::SaveAt(Clock clock) {
 }
 
 void MapAdopter::FillProgress(wire::HeartbeatRequest* request) const {
+  if (options_.replicator != nullptr) {
+    const std::vector<NodeId> silent = options_.replicator->silent();
+    request->mutable_silent()->Assign(silent.begin(), silent.end());
+  }
   const Adopted now = adopted();
   if (now.store == nullptr || now.rewind != request->rewind()) return;
   if (options_.replicator != nullptr) {

@@ -462,6 +462,15 @@ void Replicator::OnRefused(Link* link, const ExchangeMessage& answer) {
   RestartLocked(peer.get(), answer.shard, unfit ? Stage::kCopy : Stage::kAsk, options_.first_wait);
 }
 
+std::vector<NodeId> Replicator::silent() const {
+  std::vector<NodeId> silent;
+  MutexLock lock(&mutex_);
+  for (const std::shared_ptr<Peer>& peer : peers_) {
+    if (peer->silent) silent.push_back(peer->peer.node_id);
+  }
+  return silent;
+}
+
 std::vector<std::pair<ShardId, NodeId>> Replicator::copied() const {
   std::vector<std::pair<ShardId, NodeId>> copied;
   MutexLock lock(&mutex_);

@@ -89,6 +89,8 @@ class Replicator : public ForwardSink {
   void SetMap(const std::shared_ptr<ParameterStore>& store, int64_t term, int64_t rewind,
               std::vector<BackupPeer> peers);
 
+  // Servers that have said nothing for a lease to what they were asked, nor since.
+  std::vector<NodeId> silent() const;
   // Copies to joining servers that are complete, and that release waits for from now on: {shard, node}.
   std::vector<std::pair<ShardId, NodeId>> copied() const;
 

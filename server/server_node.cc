@@ -75,7 +75,10 @@ std::shared_ptr<Replicator> StartReplicator(NodeAgent* agent, const ServerParts&
     adoption->OnOpen();
   };
   options.on_copied = [agent] { agent->Poke(); };
-  options.on_silence = [](const std::string& news) { spdlog::warn("{}", news); };
+  options.on_silence = [agent](const std::string& news) {
+    spdlog::warn("{}", news);
+    agent->Poke();
+  };
   auto replicator = std::make_shared<Replicator>(std::move(options));
   replicator->Start(
       [client = parts.client](const BackupPeer& peer, std::shared_ptr<ExchangeReceiver> receiver) {

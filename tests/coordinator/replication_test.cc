@@ -110,6 +110,48 @@ TEST_F(ReplicationTest, ABackupThatIsLostIsReplaced) {
   EXPECT_EQ(Status().rewind(), 0);
 }
 
+TEST_F(ReplicationTest, ABackupThatDoesNotAnswerItsPrimaryIsDeclaredDead) {
+  BeginWith(1, 3, 1);
+  ASSERT_THAT(Primaries(1), ElementsAre(0));
+  const int backup = Backups(2).empty() ? 3 : 2;
+  ASSERT_THAT(Backups(backup), testing::Contains(0));
+  wire::HeartbeatRequest complaint = Heartbeat(1);
+  complaint.add_silent(processes_[backup].node_id);
+  Send(complaint);
+  Tick();
+  EXPECT_EQ(Entry(backup), nullptr) << "it holds training up, though we hear it";
+  EXPECT_THAT(Messages("death"), ElementsAre(HasSubstr("does not answer server")));
+  EXPECT_EQ(Status().rewind(), 0);
+  Settle();
+  Train(4, {0, 1}, 6);
+}
+
+TEST_F(ReplicationTest, NobodyIsDeclaredDeadForASilenceThatIsNoneOfTheOthersBusiness) {
+  BeginWith(1, 2, 1);
+  const int64_t term = Status().term();
+  for (const int32_t silent : {0, 1, 3, 99, -1}) {  // nobody, itself, a worker, unknown
+    wire::HeartbeatRequest complaint = Heartbeat(1);
+    complaint.add_silent(silent);  // node ids are the processes' numbers here
+    Send(complaint);
+  }
+  Kill(1);  // its shards are server 2's alone from now on
+  const int newcomer = Join(wire::SERVER);
+  Tick();
+  wire::HeartbeatRequest complaint = Heartbeat(newcomer);
+  complaint.add_silent(2);
+  Send(complaint);
+  complaint = Heartbeat(2);
+  complaint.add_silent(newcomer);
+  Send(complaint);
+  Tick();
+  EXPECT_THAT(Messages("death"), SizeIs(1)) << "of server 1; nobody waits for a copy";
+  EXPECT_EQ(Status().term(), term + 1);
+  complaint.clear_silent();
+  for (int i = 0; i < 100; ++i) complaint.add_silent(newcomer);
+  Send(complaint);
+  EXPECT_EQ(last_status_.code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(ReplicationTest, AServerThatHasJoinedIsCopiedToFromTheTakeoverOn) {
   BeginWith(1, 2, 1);
   const int64_t term = Status().term();

@@ -434,10 +434,12 @@ TEST_F(Servers, BackupThatSaysNothingIsConnectedAgainAndToldOf) {
   WaitUntil([&] { return connections(1) >= before + 2; }, "it is given up once, and again");
   EXPECT_FALSE(weights.there());
   EXPECT_THAT(news(), ::testing::Contains(::testing::HasSubstr("server 1 holds or is to get 2 shards")));
+  EXPECT_THAT(replicator(0).silent(), ::testing::ElementsAre(11));
   open_ = true;
   EXPECT_EQ(weights.Wait()->version, 2);
   EXPECT_EQ(Answer(store(0), kStatistics, 2).Wait()->version, 2);
   WaitUntil([&] { return news().back() == "server 1 answers again"; }, "that is told as well");
+  EXPECT_THAT(replicator(0).silent(), ::testing::IsEmpty());
   Round(0, 2);
   ExpectSameBits(0, 1);
 }
