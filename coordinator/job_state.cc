@@ -1,28 +1,23 @@
 #include "coordinator/job_state.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "common/protocol.h"
 #include "common/rpc/cluster_map.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "config/job_loader.h"
 #include "coordinator/cluster_plan.h"
+#include "coordinator/event_text.h"
 #include "coordinator/job_comparison.h"
 
 namespace tessera {
 namespace {
 
 constexpr absl::Duration kWaitingLineEvery = absl::Seconds(5);
-// Of heartbeats, while nodes wait for each other and only for that.
-constexpr absl::Duration kWhileChangingOver = absl::Milliseconds(30);
-constexpr absl::Duration kWhileMoving = absl::Milliseconds(100);
-constexpr absl::Duration kWhileWaiting = absl::Milliseconds(250);
 // Of steps ahead, for a checkpoint out of turn.
 constexpr Clock kLeastLead = 2;
 constexpr Clock kMostLead = 1 << 20;
@@ -92,29 +87,6 @@ absl::StatusOr<NodeIntroduction> IntroductionOf(const wire::RegisterRequest& req
                           .pid = request.pid(),
                           .incarnation = request.incarnation(),
                           .fingerprint = request.fingerprint()};
-}
-
-ReplicaReport ReportOf(const wire::ReplicaProgress& progress) {
-  return {.replica = progress.replica(),
-          .clock = progress.clock(),
-          .first_clock = progress.first_clock(),
-          .dropped = progress.dropped(),
-          .current = {progress.epoch(), progress.loss_sum(), progress.loss_count(), progress.correct()},
-          .finished = {progress.last_epoch(), progress.last_loss_sum(), progress.last_loss_count(),
-                       progress.last_correct()}};
-}
-
-std::string Plural(size_t count, absl::string_view noun) {
-  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
-}
-
-std::string Seconds(absl::Duration duration) {
-  return absl::StrFormat("%.1f s", absl::ToDoubleSeconds(duration));
-}
-
-// "replica 3", "replicas 2, 3".
-std::string ReplicaNames(const std::vector<ReplicaId>& replicas) {
-  return absl::StrCat(replicas.size() == 1 ? "replica " : "replicas ", absl::StrJoin(replicas, ", "));
 }
 
 }  // namespace
@@ -215,187 +187,6 @@ absl::Status JobState::GetClusterMap(const wire::GetClusterMapRequest& request, 
   if (!MayAdopt(*node)) return absl::UnavailableError("the cluster is changing over to a new map; ask again");
   *reply = planner_.map();
   return absl::OkStatus();
-}
-
-absl::Status JobState::Heartbeat(const wire::HeartbeatRequest& request, absl::Time now,
-                                 wire::HeartbeatReply* reply) {
-  TESSERA_RETURN_IF_ERROR(CheckTerm(request));
-  const absl::StatusOr<Node*> found = membership_.FindAlive(request.node_id(), request.incarnation());
-  if (!found.ok()) {
-    if (planner_.OnForeignTerm(request.term(), request.rewind(), /*is_member=*/false)) Touch();
-    return found.status();
-  }
-  Node* const node = *found;
-  if (planner_.has_map() && node->id < first_new_id_) resuming_ = false;
-  TESSERA_RETURN_IF_ERROR(Annotate(CheckProgress(*node, request), node->Name()));
-  RecordTerm(request, node);
-  RecordServer(request, node);
-  RecordSilence(request, *node, now);
-  RecordDrain(request, node, now);
-  AgreeOnHandover(now);
-  TESSERA_RETURN_IF_ERROR(Annotate(RecordProgress(*node, request, now), node->Name()));
-  node->last_seen = now;
-  LogEpochs();
-  FinishTrainingIfComplete(now);
-  if (request.leaving()) {
-    membership_.Remove(node->id, Node::State::kLeft);
-    OnLeave(*node, now);
-  }
-  reply->set_phase(ToWire(phase()));
-  reply->set_message(Message(now));
-  reply->set_term(TermFor(*node));
-  reply->set_next_heartbeat_ms(absl::ToInt64Milliseconds(NextHeartbeat(now)));
-  if (node->introduction.role == NodeRole::kServer) {
-    reply->set_checkpoint_clock(checkpoints_.requested_clock());
-  }
-  reply->set_may_leave(MayLeave(*node));
-  node->knows_end = over();
-  return absl::OkStatus();
-}
-
-absl::Status JobState::CheckTerm(const wire::HeartbeatRequest& request) const {
-  constexpr int64_t kMostRewinds = int64_t{1} << 40;
-  if (request.term() >= 0 && (request.term() >> 32) < TermSequence::kMostEpochs && request.rewind() >= 0 &&
-      request.rewind() < kMostRewinds) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("reports term ", request.term(), " and rewind ", request.rewind(), ", which cannot be"));
-}
-
-void JobState::RecordTerm(const wire::HeartbeatRequest& request, Node* node) {
-  if (planner_.OnForeignTerm(request.term(), request.rewind(), /*is_member=*/true)) {
-    AddEvent({"warning", node->Name(),
-              absl::StrCat(node->Describe(), " works with a newer map than the journal knows of"),
-              node->last_seen, node->introduction.pid});
-  }
-  if (request.term() < node->adopted_term) return;  // late
-  node->adopted_term = request.term();
-  node->adopted_rewind = request.rewind();
-  if (planner_.OnAdopted(*node)) Touch();
-}
-
-void JobState::RecordServer(const wire::HeartbeatRequest& request, Node* node) {
-  if (node->introduction.role != NodeRole::kServer || request.term() != node->adopted_term) return;
-  node->newest_version = request.newest_version();
-  for (const wire::CopiedShard& copy : request.copied()) {
-    planner_.OnCopied(*node, copy.shard(), copy.node_id());
-  }
-}
-
-// Who answers us, and not the primary that waits for it, holds training up for as long as it likes.
-void JobState::RecordSilence(const wire::HeartbeatRequest& request, const Node& node, absl::Time now) {
-  if (node.introduction.role != NodeRole::kServer || over()) return;
-  for (const int32_t id : request.silent()) {
-    const Node* const silent = membership_.Find(id);
-    if (!IsServerAlive(membership_, id) || !planner_.CanDoWithout(id, node, membership_)) continue;
-    membership_.Remove(id, Node::State::kDead);
-    OnDeath(*silent,
-            absl::StrCat("it does not answer ", node.Name(), ", which waits for it, for a lease (",
-                         absl::FormatDuration(plan_.job.cluster.lease), ")"),
-            now);
-  }
-}
-
-void JobState::RecordDrain(const wire::HeartbeatRequest& request, Node* node, absl::Time now) {
-  if (!request.draining() || node->draining || over()) return;
-  node->draining = true;
-  const bool has_some =
-      FindServer(planner_.map(), node->id) != nullptr || FindWorker(planner_.map(), node->id) != nullptr;
-  AddEvent(
-      {"drain", node->Name(),
-       absl::StrCat(node->Describe(), " is to leave", has_some ? ": what it has goes to others first" : ""),
-       now, node->introduction.pid});
-}
-
-absl::Duration JobState::NextHeartbeat(absl::Time now) const {
-  if (over()) return absl::ZeroDuration();
-  if (phase() == JobPhase::kWaiting) return std::min(kWhileWaiting, heartbeat_interval());
-  if (IsChangingOver(now)) return kWhileChangingOver;
-  // Each copy that completes is another map: shards have too few backups until then.
-  return planner_.plan().IsQuiet() ? absl::ZeroDuration() : std::min(kWhileMoving, heartbeat_interval());
-}
-
-bool JobState::IsChangingOver(absl::Time now) const {
-  if (planner_.parked()) return false;
-  if (!planner_.waiting().empty() || !AllHaveAdopted(planner_.map(), membership_)) return true;
-  const absl::Duration silence = heartbeat_interval() * 2.5;
-  return std::any_of(membership_.nodes().begin(), membership_.nodes().end(), [&](const auto& entry) {
-    return entry.second.alive() && now - entry.second.last_seen > silence;
-  });
-}
-
-absl::Status JobState::CheckProgress(const Node& node, const wire::HeartbeatRequest& request) const {
-  if (request.replicas_size() > plan_.job.train.replicas) {
-    return absl::InvalidArgumentError(absl::StrCat("reports on ", request.replicas_size(),
-                                                   " replicas, the job has ", plan_.job.train.replicas));
-  }
-  TESSERA_RETURN_IF_ERROR(CheckClocks(request));
-  const size_t most_copies =
-      plan_.layout.shards().size() * static_cast<size_t>(planner_.map().servers_size());
-  if (static_cast<size_t>(request.copied_size()) > most_copies) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "reports ", request.copied_size(), " complete copies, more than there are shards and servers"));
-  }
-  if (request.silent_size() > planner_.map().servers_size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("reports ", request.silent_size(), " silent servers, more than there are"));
-  }
-  std::vector<ReplicaReport> reports;
-  for (const wire::ReplicaProgress& progress : request.replicas()) reports.push_back(ReportOf(progress));
-  TESSERA_RETURN_IF_ERROR(progress_.CheckReplicas(reports));
-  return WorkCounters::Check(node, request);
-}
-
-absl::Status JobState::CheckClocks(const wire::HeartbeatRequest& request) const {
-  if (request.min_clock() < 0 || request.min_clock() > plan_.total_steps) {
-    return absl::InvalidArgumentError(absl::StrCat("reports a smallest clock of ", request.min_clock()));
-  }
-  if (request.newest_version() < 0 || request.newest_version() > updates_per_shard()) {
-    return absl::InvalidArgumentError(absl::StrCat("reports a version of ", request.newest_version()));
-  }
-  const auto is_clock = [this](Clock clock) { return clock >= 0 && clock < plan_.total_steps; };
-  const auto& recomputed = request.recomputed();
-  if (recomputed.size() <= kMostRecomputed && std::all_of(recomputed.begin(), recomputed.end(), is_clock)) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("reports ", recomputed.size(), " steps again, of a job that ends at ", plan_.total_steps));
-}
-
-absl::Status JobState::RecordProgress(const Node& node, const wire::HeartbeatRequest& request,
-                                      absl::Time now) {
-  const bool of_this_rewind = request.rewind() == rewind();
-  counters_.Record(node, request, of_this_rewind);
-  if (!of_this_rewind) return absl::OkStatus();
-  servers_clock_ = std::max(servers_clock_, request.min_clock());
-  for (const Clock clock : request.recomputed()) recomputed_.Add(clock);
-  // What a worker says of replicas that it runs no more is old.
-  std::vector<ReplicaReport> reports;
-  for (const wire::ReplicaProgress& progress : request.replicas()) {
-    if (planner_.MayReport(node, progress.replica(), progress.clock())) reports.push_back(ReportOf(progress));
-  }
-  const Clock before = progress_.MinClock();
-  TESSERA_RETURN_IF_ERROR(progress_.RecordReplicas(reports));
-  for (const ReplicaReport& report : reports) {
-    rates_.Record(report.replica, progress_.CountedOf(report.replica), now);
-  }
-  NoticeProgress(before, now);
-  return absl::OkStatus();
-}
-
-void JobState::NoticeProgress(Clock before, absl::Time now) {
-  const Clock step = progress_.MinClock();
-  if (step <= before) return;
-  const absl::Duration still = now - progress_seen_;
-  progress_seen_ = now;
-  if (!disruption_.has_value() || !disruption_->step.has_value() || step <= *disruption_->step) return;
-  AddEvent(
-      {"resumed", plan_.job.name,
-       absl::StrCat("training goes on at step ", step, ": recovered ", Seconds(now - disruption_->noticed),
-                    " after it was noticed, ", Seconds(still), " without progress"),
-       now, 0});
-  disruption_.reset();
 }
 
 absl::Status JobState::ReportEvaluation(const wire::ReportEvaluationRequest& request, absl::Time now) {
@@ -594,196 +385,6 @@ void JobState::Tick(absl::Time now) {
     log_.Line(Message(now));
     next_waiting_line_ = now + kWaitingLineEvery;
   }
-}
-
-void JobState::AdvanceMap(absl::Time now) {
-  if (over()) return;
-  const auto change = planner_.Advance(membership_, phase() != JobPhase::kFinishing, now);
-  if (change.has_value()) {
-    OnMap(*change, now);
-  } else if (planner_.plan().IsQuiet() && AllHaveAdopted(planner_.map(), membership_)) {
-    TellMoves(now);
-  }
-  AgreeOnHandover(now);
-  if (planner_.waiting() == waiting_) return;
-  waiting_ = planner_.waiting();
-  if (!planner_.parked()) return;
-  if (!disruption_.has_value()) disruption_ = Disruption{.noticed = now};
-  AddEvent({"parked", plan_.job.name, absl::StrCat("training is parked, ", waiting_), now, 0});
-}
-
-void JobState::OnMap(const MapPlanner::Change& change, absl::Time now) {
-  if (change.first) OnStart(change, now);
-  if (change.rewound) OnRewind(change, now);
-  if (!change.first && !change.rewound) {
-    OnShards(change.before, now);
-    OnTakeovers(change.before, now);
-  }
-  NotePrimaries(/*anew=*/change.first || change.rewound);
-  WarnOfFewBackups(now);
-  if (disruption_.has_value()) disruption_->step = progress_.MinClock();
-  Touch();
-  map_change_ = changes_;
-}
-
-void JobState::AgreeOnHandover(absl::Time now) {
-  if (over() || !planner_.AgreeOnHandover(membership_)) return;
-  AddEvent({"handover", plan_.job.name,
-            absl::StrCat("from step ", planner_.map().handover(),
-                         " on replicas run where the newest map says; who ran them before runs all steps "
-                         "before that"),
-            now, 0});
-  map_change_ = changes_;
-}
-
-void JobState::OnStart(const MapPlanner::Change& change, absl::Time now) {
-  progress_.Start(now);
-  progress_seen_ = now;
-  const JobSpec& job = plan_.job;
-  log_.Line(absl::StrCat(
-      "running: ", Plural(planner_.map().servers_size(), "server"), ", ",
-      Plural(planner_.map().workers_size(), "worker"), ", ", Plural(job.train.replicas, "replica"), ", ",
-      Plural(plan_.layout.shards().size(), "shard"), ", ",
-      Plural(static_cast<size_t>(plan_.total_steps), "step"), " in ", Plural(job.train.epochs, "epoch")));
-  WarnOfIdleWorkers(now);
-  if (!resuming_) return;
-  resuming_ = false;
-  resumed_from_ = change.clock;
-  progress_.Rewind(change.clock);
-  images_before_ = progress_.images();
-  AddEvent({"restart", job.name,
-            change.clock == 0 ? "resumed without a checkpoint: training begins at the start"
-                              : absl::StrCat("resumed from the checkpoint at step ", change.clock, " in ",
-                                             planner_.map().restore().folder()),
-            now, 0});
-}
-
-void JobState::OnRewind(const MapPlanner::Change& change, absl::Time now) {
-  moves_ = MoveTally();
-  const Clock lost = progress_.Rewind(change.clock);
-  counters_.Rewind();
-  checkpoints_.Rewind(change.clock, CheckpointLead());
-  rates_ = ReplicaRates(plan_.job.train.replicas);
-  servers_clock_ = 0;
-  recomputed_.Rewind(lost);
-  ++rewinds_;
-  if (resuming_) resumed_from_ = change.clock;
-  resuming_ = false;
-  const std::string to = change.clock == 0 ? "the start, for there is no checkpoint"
-                                           : absl::StrCat("step ", change.clock, ", the checkpoint in ",
-                                                          planner_.map().restore().folder());
-  AddEvent({"rewind", plan_.job.name,
-            absl::StrCat("training goes back to ", to, "; ", Plural(static_cast<size_t>(lost), "step"),
-                         " to be done again by ", Plural(planner_.map().servers_size(), "server"), " and ",
-                         Plural(planner_.map().workers_size(), "worker")),
-            now, 0});
-}
-
-// What a server has saved as a primary it may report when it is none any more.
-void JobState::NotePrimaries(bool anew) {
-  if (anew) saves_.clear();
-  for (const wire::ServerEntry& server : planner_.map().servers()) {
-    saves_[server.node_id()].insert(server.shards().begin(), server.shards().end());
-  }
-}
-
-void JobState::OnShards(const wire::ClusterMap& before, absl::Time now) {
-  const std::vector<ShardTakeover> takeovers = TakeoversOf(before, planner_.map(), plan_.layout, membership_);
-  if (!takeovers.empty()) checkpoints_.OnTakeover(LargestClock(), CheckpointLead());
-  for (const ShardTakeover& takeover : takeovers) {
-    const Node* const heir = membership_.Find(takeover.to);
-    const Node* const lost = membership_.Find(takeover.from);
-    AddEvent({"takeover", heir->Name(),
-              absl::StrCat(heir->Describe(), " takes over ", ShardsText(takeover.shards, takeover.bytes),
-                           lost == nullptr ? ""
-                                           : absl::StrCat(", from ", lost->Name(), ", last heard of ",
-                                                          Seconds(now - lost->last_seen), " ago")),
-              now, heir->introduction.pid});
-  }
-  moves_.Add(before, planner_.map(), plan_.layout, membership_, now);
-}
-
-void JobState::TellMoves(absl::Time now) {
-  const std::optional<std::string> moves = moves_.Take(now);
-  if (moves.has_value()) AddEvent({"moved", plan_.job.name, *moves, now, 0});
-}
-
-void JobState::WarnOfFewBackups(absl::Time now) {
-  const auto wanted = static_cast<size_t>(plan_.job.cluster.server_backups);
-  const size_t servers = StayingServers(membership_).size();
-  const size_t possible = std::min(wanted, std::max<size_t>(servers, 1) - 1);
-  const bool is_news = possible < std::min(possible_backups_, wanted);
-  possible_backups_ = possible;
-  if (!is_news) return;
-  AddEvent({"warning", plan_.job.name,
-            absl::StrCat("too few servers: shards have ", possible, " of ", Plural(wanted, "backup"), " on ",
-                         Plural(servers, "server"), "; where they have none, the next server lost ",
-                         "is a way back to a checkpoint"),
-            now, 0});
-}
-
-void JobState::OnTakeovers(const wire::ClusterMap& before, absl::Time now) {
-  for (const wire::WorkerEntry& worker : planner_.map().workers()) {
-    const std::vector<ReplicaId> taken = TakenOver(worker, before);
-    const Node* const node = membership_.Find(worker.node_id());
-    if (taken.empty() || node == nullptr) continue;
-    AddEvent({"takeover", node->Name(), absl::StrCat(node->Describe(), " takes over ", ReplicaNames(taken)),
-              now, node->introduction.pid});
-  }
-}
-
-void JobState::WarnOfIdleWorkers(absl::Time now) {
-  constexpr size_t kMostNamed = 8;
-  std::vector<std::string> idle;
-  for (const wire::WorkerEntry& worker : planner_.map().workers()) {
-    if (worker.replicas().empty()) idle.push_back(membership_.Find(worker.node_id())->Describe());
-  }
-  if (idle.empty()) return;
-  // Replicas go to the first workers, so the idle ones are the last.
-  const int32_t workers = planner_.map().workers_size();
-  const std::string names =
-      idle.size() <= kMostNamed
-          ? absl::StrJoin(idle, ", ")
-          : absl::StrCat("workers ", workers - static_cast<int32_t>(idle.size()), "..", workers - 1);
-  AddEvent({"warning", plan_.job.name,
-            absl::StrCat("more workers than replicas (train.replicas: ", plan_.job.train.replicas,
-                         "); idle: ", names),
-            now, 0});
-}
-
-bool JobState::IsNeeded(const Node& node) const {
-  if (over()) return false;
-  // Once training is complete, nothing is needed of workers any more.
-  return phase() != JobPhase::kFinishing || node.introduction.role == NodeRole::kServer;
-}
-
-void JobState::OnDeath(const Node& node, const std::string& how, absl::Time now) {
-  const std::string message = absl::StrCat(node.Describe(), " died: ", how);
-  if (over()) {
-    log_.Line(absl::StrCat("after the end, ", message));
-    return;
-  }
-  AddEvent({"death", node.Name(), message, now, node.introduction.pid});
-  OnGone(node, now);
-}
-
-void JobState::OnLeave(const Node& node, absl::Time now) {
-  if (IsNeeded(node)) {
-    AddEvent({"leave", node.Name(), absl::StrCat(node.Describe(), " left"), now, node.introduction.pid});
-  } else {
-    log_.Line(absl::StrCat(node.Describe(), " left"));
-  }
-  OnGone(node, now);
-}
-
-void JobState::OnGone(const Node& node, absl::Time now) {
-  counters_.Retire(node);
-  Touch();
-  const bool took_part =
-      FindServer(planner_.map(), node.id) != nullptr || FindWorker(planner_.map(), node.id) != nullptr;
-  if (!took_part || !IsNeeded(node)) return;
-  if (!disruption_.has_value()) disruption_ = Disruption{.noticed = now};
-  disruption_->step.reset();
 }
 
 std::vector<ServerAssignment> JobState::Servers() const {
