@@ -183,8 +183,8 @@ TEST(SlowReplica, LetsTheOthersRunToTheEndInAsync) {
   const InProcessResult result = RunJob(Job("mode: async"), WithHeldReplica(&gate, kSteps));
   EXPECT_EQ(result.applied_min, kSteps);
   EXPECT_EQ(result.applied_max, kSteps);
-  EXPECT_GE(result.clock_lead_max, kSteps - 1)
-      << "another was at its last minibatch while replica 0 had none";
+  EXPECT_GE(result.clock_lead_max, kSteps - 2)
+      << "another had applied all but its last minibatch while replica 0 had none";
   EXPECT_GE(result.staleness_max, kSteps) << "its first gradient missed all of another's updates";
 }
 
@@ -200,7 +200,7 @@ TEST(SlowReplica, HoldsItsGroupButNotTheOtherInGrouped) {
   Gate gate;
   const InProcessResult result = RunJob(Job("mode: grouped, group: 2"), WithHeldReplica(&gate, kSteps));
   EXPECT_EQ(result.applied_min, kSteps);
-  EXPECT_GE(result.clock_lead_max, kSteps - 1);
+  EXPECT_GE(result.clock_lead_max, kSteps - 2) << "the last minibatch may meet the held group's first";
 }
 
 // Replica 0 pushes each minibatch after the others have run two more: those rounds are closed without it.
