@@ -127,8 +127,8 @@ void Saved(benchmark::State& state, bool fresh) {
 
 void MomentumSaved(benchmark::State& state) { Saved(state, false); }
 void MomentumSavedFresh(benchmark::State& state) { Saved(state, true); }
-// Over Momentum/1, what a primary does for its backups, but for sending it: the gradient that the optimizer saw is
-// written too.
+// Over Momentum/1, what a primary does for its backups, but for sending it: the gradient that the optimizer
+// saw is written too.
 void MomentumForwarded(benchmark::State& state) {
   Round(state, "momentum", 1, Memory::kReceived, {}, {.joining = {1}});
 }

@@ -1,6 +1,6 @@
-// What workers and servers, and servers among themselves, say to each other about shards, and the two ends that say it, free of any
-// transport. common/rpc carries it over gRPC, in_process_exchange.h within one process; nobody above can
-// tell.
+// What workers and servers, and servers among themselves, say to each other about shards, and the two ends
+// that say it, free of any transport. common/rpc carries it over gRPC, in_process_exchange.h within one
+// process; nobody above can tell.
 #pragma once
 
 #include <cstdint>
@@ -71,9 +71,9 @@ struct ExchangeMessage {
   int64_t rewind = 0;
   int protocol_version = 0;
   std::string node;
-  std::vector<ClockRange> next_clocks;  // kHello of a server: by replica
-  absl::Status error;                   // kError
-  TensorBytes tensor;                   // kPush, kWeights, kForward, kCopy
+  std::vector<ClockRange> next_clocks;                   // kHello of a server: by replica
+  absl::Status error;                                    // kError
+  TensorBytes tensor;                                    // kPush, kWeights, kForward, kCopy
   std::shared_ptr<const ReplicationFields> replication;  // of messages between servers, else null
   bool may_wait = false;  // others follow soon: it may leave with them, at the latest on Flush(); stays here
   int64_t queued_ns = 0;  // when it was queued, where sending is traced (common/trace); stays here

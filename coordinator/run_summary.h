@@ -15,8 +15,8 @@ namespace tessera {
 // Something worth telling: who, what, when. The message says what was noticed after how long, and what was
 // done.
 //   join, leave, death     of a node; death also when whoever started it saw it end
-//   takeover               a worker runs replicas that it did not run before; a backup has a lost primary's shards
-//   drain                  a node is to leave, and waits until others have what it holds or runs
+//   takeover               a worker runs replicas that it did not run before; a backup has a lost primary's
+//   shards drain                  a node is to leave, and waits until others have what it holds or runs
 //   handover               replicas change workers at a clock agreed on, and nothing is computed again
 //   moved                  shards that were copied, or moved to another primary, while training went on
 //   rewind                 everybody began anew, from a checkpoint or the start

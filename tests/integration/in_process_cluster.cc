@@ -121,8 +121,8 @@ class Cluster {
       replicators_.push_back(options_.backups > 0 ? MakeReplicator(server) : nullptr);
       TESSERA_ASSIGN_OR_RETURN(const VersionMemorySource memory, Listen());
       TESSERA_ASSIGN_OR_RETURN(stores_.emplace_back(),
-                               MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units, HeldBy(server),
-                                         {}, memory, {}, {replicators_.back()}));
+                               MakeStore(plan_.job, plan_.layout, plan_.steps_per_epoch, units,
+                                         HeldBy(server), {}, memory, {}, {replicators_.back()}));
     }
     {
       MutexLock lock(&mutex_);

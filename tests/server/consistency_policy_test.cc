@@ -10,10 +10,10 @@
 //   applied 2 -> 3              minibatches of replica 2 that counted
 //   units 0 1..2 -> ok          replicas 0, and 1 and 2, are the workers' now; ok | refused CODE
 //   restart -> ok               the policy is made again from its snapshot
-//   round 0 @3 0..1 3 -> ok     group 0 closes round 3 with replicas 0, 1 and 3, as another has; ok | refused CODE
-//   forget -> ok                what is held of open rounds
-// "apply N" says how many replicas the round counted. Each round that a push closes is told to a second policy, which
-// must remember the same.
+//   round 0 @3 0..1 3 -> ok     group 0 closes round 3 with replicas 0, 1 and 3, as another has; ok | refused
+//   CODE forget -> ok                what is held of open rounds
+// "apply N" says how many replicas the round counted. Each round that a push closes is told to a second
+// policy, which must remember the same.
 #include "server/consistency_policy.h"
 
 #include <gmock/gmock.h>
@@ -24,8 +24,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -101,7 +101,8 @@ std::string CloseRound(ConsistencyPolicy& policy, int32_t group, Clock clock,
 }
 
 // The same rounds, as a backup hears of them.
-void Mirror(const ConsistencyPolicy& policy, const std::vector<std::string>& words, ConsistencyPolicy& mirror) {
+void Mirror(const ConsistencyPolicy& policy, const std::vector<std::string>& words,
+            ConsistencyPolicy& mirror) {
   if (words[0] != "push") return;
   const int32_t group = policy.GroupOf(Range(words[1]).first);
   const Clock clock = Integer(absl::StripPrefix(words[2], "@"));
